@@ -1,0 +1,52 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+let package = Package(
+    name: "s3backer",
+    products: [
+        .executable(name: "s3backer", targets: ["s3backer"]),
+        .executable(name: "cachecheck", targets: ["cachecheck"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        // C shims: what Swift cannot import, and CRC32C.
+        .target(name: "CSys"),
+        .target(name: "CFuse", linkerSettings: [.linkedLibrary("fuse3")]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+
+        // The engine; arrows point one way, see docs/architecture.md.
+        .target(name: "FileIO", dependencies: ["CSys"], swiftSettings: strict),
+        .target(name: "Journal", dependencies: ["FileIO"], swiftSettings: strict),
+        .target(name: "CacheFile", dependencies: ["Journal", "FileIO"], swiftSettings: strict),
+        .target(name: "BlockStore", dependencies: ["FileIO", "COpenSSL"], swiftSettings: strict),
+        .target(
+            name: "BlockCache",
+            dependencies: [
+                "CacheFile", "Journal", "BlockStore", "FileIO",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+
+        .executableTarget(
+            name: "s3backer",
+            dependencies: [
+                "BlockCache", "BlockStore", "CacheFile", "FileIO", "CFuse", "COpenSSL",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "cachecheck",
+            dependencies: [
+                "CacheFile", "Journal", "FileIO",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6]
+)

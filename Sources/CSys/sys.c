@@ -1,0 +1,67 @@
+#define _GNU_SOURCE
+#include "CSys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+int csys_o_direct(void) { return O_DIRECT; }
+
+int csys_fallocate(int fd, off_t offset, off_t length) {
+    return fallocate(fd, 0, offset, length);
+}
+
+int csys_punch_hole(int fd, off_t offset, off_t length) {
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+int csys_start_writeback(int fd, off_t offset, off_t length) {
+    return sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);
+}
+
+int csys_memfd(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
+
+int csys_ofd_lock(int fd, short type, off_t start, off_t length) {
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+int csys_ofd_conflict(int fd, short type, off_t start, off_t length) {
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return -1;
+    return lock.l_type == F_UNLCK ? 0 : 1;
+}
+
+long csys_fs_type(int fd) {
+    struct statfs info;
+    return fstatfs(fd, &info) == 0 ? (long)info.f_type : 0;
+}
+
+int csys_getrandom(void *target, size_t length) {
+    unsigned char *next = target;
+    while (length > 0) {
+        ssize_t got = getrandom(next, length, 0);
+        if (got < 0) {
+            if (errno == EINTR) continue;
+            return -1;
+        }
+        next += got;
+        length -= (size_t)got;
+    }
+    return 0;
+}
+
+pid_t csys_fork(void) { return fork(); }
+
+uint64_t csys_monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t csys_monotonic_ms(void) { return csys_monotonic_ns() / 1000000u; }
