@@ -12,6 +12,8 @@
 
 int csys_o_direct(void) { return O_DIRECT; }
 
+int csys_o_tmpfile(void) { return O_TMPFILE; }
+
 int csys_fallocate(int fd, off_t offset, off_t length) {
     return fallocate(fd, 0, offset, length);
 }

@@ -13,6 +13,9 @@ public final class PosixFile: FileIO {
 
     private let cachedFD: Int32
     private let directFD: Int32
+    /// Only touched by the thread that creates the file.
+    private nonisolated(unsafe) var isUnlinked = false
+    private nonisolated(unsafe) var isLinked = false
 
     /// The exclusive lock covers the first superblock; the second range tells "serving a mount".
     private static let lockRange: (start: Int, length: Int) = (0, 4096)
@@ -41,6 +44,47 @@ public final class PosixFile: FileIO {
     public static func create(_ path: String) throws(FileError) -> PosixFile {
         let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
         return try make(path, flags: flags, mode: 0o600, readOnly: false)
+    }
+
+    /// A new file in the directory of `path` that has no name until `link(as:)`, so that a creation
+    /// cut short leaves nothing. Where the file system cannot do that, the file has its name at once.
+    public static func createUnlinked(for path: String) throws(FileError) -> PosixFile {
+        var info = stat()
+        if lstat(path, &info) == 0 { throw FileError(.exists, "\(path) exists", errno: EEXIST) }
+        let fd = Glibc.open(parent(of: path), csys_o_tmpfile() | O_RDWR | O_CLOEXEC, 0o600)
+        if fd < 0 {
+            if errno == ENOENT || errno == EACCES || errno == EROFS || errno == ENOTDIR {
+                throw sysError("cannot create \(path)")
+            }
+            return try create(path)
+        }
+        let direct = Glibc.open("/proc/self/fd/\(fd)", O_RDWR | O_CLOEXEC | csys_o_direct())
+        let file = PosixFile(
+            path: path, cachedFD: fd, directFD: direct < 0 ? fd : direct, isReadOnly: false)
+        file.isUnlinked = true
+        return file
+    }
+
+    /// Gives a file from `createUnlinked` its name. Throws `.exists` when there is one by now.
+    public func link(as path: String) throws(FileError) {
+        guard isUnlinked else { return }
+        let source = "/proc/self/fd/\(cachedFD)"
+        if linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0 {
+            throw Self.sysError("cannot create \(path)")
+        }
+        isUnlinked = false
+        isLinked = true
+    }
+
+    /// Removes a file from `createUnlinked` whose creation failed.
+    public func discard() {
+        if !isUnlinked && !isLinked { unlink(path) }
+    }
+
+    /// Bytes that an unprivileged user may still allocate on the file system.
+    public var freeBytes: Int {
+        var info = statvfs()
+        return fstatvfs(cachedFD, &info) == 0 ? Int(info.f_bavail * info.f_frsize) : 0
     }
 
     /// A file that lives in memory only and vanishes with the process. C function: `memfd_create`.

@@ -14,6 +14,7 @@ uint32_t csys_crc32c(uint32_t crc, const void *bytes, size_t length);
 uint32_t csys_crc32c_table(uint32_t crc, const void *bytes, size_t length);
 
 int csys_o_direct(void);
+int csys_o_tmpfile(void);
 int csys_fallocate(int fd, off_t offset, off_t length);
 int csys_punch_hole(int fd, off_t offset, off_t length);
 int csys_start_writeback(int fd, off_t offset, off_t length);

@@ -1,0 +1,251 @@
+// Questions to the store, and fills: putting the answers into slots.
+
+import BlockStore
+import CacheFile
+import FileIO
+import Journal
+
+extension Engine {
+    enum FetchWaiter {
+        case reader(ReadPart)
+        case writer(WriteOp)
+        case upload(Upload)
+    }
+
+    /// Lets someone wait for the store's answer about a block; asks unless asked already.
+    func fetch(_ block: UInt64, for waiter: FetchWaiter) {
+        let activity = activity(block)
+        let fetch = activity.fetch ?? begin(block, activity)
+        switch waiter {
+        case .reader(let part): fetch.readers.append(part)
+        case .writer(let op): fetch.writer = op
+        case .upload(let upload): fetch.upload = upload
+        }
+    }
+
+    private func begin(_ block: UInt64, _ activity: BlockActivity) -> Fetch {
+        let slot = state.slot(of: block)
+        let kind: FetchTask.Kind = slot.map { needsVerification($0) } ?? false ? .head : .get
+        let fetch = Fetch(kind: kind)
+        activity.fetch = fetch
+        work.append(
+            .fetch(FetchTask(block: block, kind: kind, blockSize: geometry.blockSize)))
+        return fetch
+    }
+
+    /// The store has answered, or failed.
+    func fetched(_ task: FetchTask, _ result: Result<Fetched, StoreError>) {
+        guard let activity = active[task.block], let fetch = activity.fetch else {
+            preconditionFailure("an answer nobody asked for")
+        }
+        activity.fetch = nil
+        switch result {
+        case .failure(let error): fetchFailed(task, fetch, error)
+        case .success(let answer):
+            switch task.kind {
+            case .head: verified(task.block, fetch, answer)
+            case .get: gotBlock(task.block, activity, fetch, answer)
+            }
+        }
+        dropIfIdle(task.block)
+        pump()
+    }
+
+    private func fetchFailed(_ task: FetchTask, _ fetch: Fetch, _ error: StoreError) {
+        statistics.storeErrors += 1
+        let failure = VolumeError(.store, error.message)
+        log(.error, "block \(task.block) cannot be read from the store: \(error.message)")
+        for part in fetch.readers { finish(part, failure) }
+        if let op = fetch.writer { failWrite(op, failure) }
+        if let upload = fetch.upload { retry(upload, error) }
+    }
+
+    /// The version of a block that a restart left is known: keep it, or drop it.
+    private func verified(_ block: UInt64, _ fetch: Fetch, _ answer: Fetched) {
+        if let slot = state.slot(of: block), needsVerification(slot) {
+            if state.slots.base(slot) == Base(answer.version) {
+                isVerified[slot] = true
+                statistics.verified += 1
+            } else if poison == nil,
+                journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true)
+            {
+                statistics.mismatch += 1
+                let record = Record.evict(EvictRecord(slot: UInt32(slot), block: block))
+                dropBlock(record, slot: slot, block: block)
+            }
+        }
+        for part in fetch.readers { resolve(part, fetched: nil) }
+        if let op = fetch.writer { resume(op, fetched: nil) }
+        if let upload = fetch.upload { snapshot(upload, fetched: nil) }
+    }
+
+    private func gotBlock(
+        _ block: UInt64, _ activity: BlockActivity, _ fetch: Fetch, _ answer: Fetched
+    ) {
+        statistics.storeGets += 1
+        if answer.buffer == nil { statistics.zeroBlocksRead += 1 }
+        // Granules named by a record since the question was asked are newer than the answer. If
+        // they are not here any more, the answer cannot stand in for them: ask again.
+        let slot = state.slot(of: block)
+        let here = slot.map { state.local(slot: $0) } ?? GranuleSet()
+        let isStale = !here.isSuperset(of: fetch.overtaken)
+        let usable = isStale ? nil : answer
+        if slot == nil, answer.buffer == nil, fetch.overtaken.isEmpty { absent.insert(block) }
+        for part in fetch.readers { resolve(part, fetched: usable) }
+        if let op = fetch.writer { resume(op, fetched: usable) }
+        if let upload = fetch.upload { snapshot(upload, fetched: usable) }
+        if !isStale { fill(block, activity, answer) }
+    }
+
+    private func resume(_ op: WriteOp, fetched: Fetched?) {
+        guard active[op.block]?.writer === op else { return }
+        guard fetched != nil else { return fetch(op.block, for: .writer(op)) }
+        merge(op, op.partialGranules(geometry), slot: state.slot(of: op.block), fetched: fetched)
+    }
+
+    // MARK: Fill
+
+    /// Puts what the store gave into the block's slot, or into a free one if there is one; granules
+    /// that the user has written, or is writing, stay as they are.
+    private func fill(_ block: UInt64, _ activity: BlockActivity, _ answer: Fetched) {
+        guard poison == nil, !isStopping, !activity.isFilling else { return }
+        guard let buffer = answer.buffer else { return fillAbsent(block, answer) }
+        let all = GranuleSet.all(geometry.granulesPerBlock)
+        let slot: Int
+        let wanted: GranuleSet
+        if let known = state.slot(of: block) {
+            guard state.reuseLSN(known) <= journal.sealed, !activity.isDestaging,
+                !state.slots.isZeroBase(known)
+            else { return }
+            slot = known
+            wanted = all.subtracting(state.present(slot: known)).subtracting(activity.busy)
+        } else {
+            // A writer is about to map the block: the fill would only be in its way.
+            guard activity.writer == nil, waitingForSlot.isEmpty, let free = takeSlot() else { return }
+            slot = free
+            wanted = all
+        }
+        guard !wanted.isEmpty else { return }
+        activity.isFilling = true
+        activity.fillBusy = wanted
+        activity.fillOvertaken = GranuleSet()
+        beginIO(slot)
+        work.append(
+            .writeSlot(
+                SlotWrite(
+                    block: block, slot: slot, granules: wanted, buffer: buffer, firstGranule: 0,
+                    purpose: .fill(answer), incarnation: state.incarnation(slot))))
+    }
+
+    /// The store has no such block: what is missing of a cached one is zeros from now on (I10).
+    private func fillAbsent(_ block: UInt64, _ answer: Fetched) {
+        guard let slot = state.slot(of: block), !state.slots.isZeroBase(slot) else { return }
+        let missing = GranuleSet.all(geometry.granulesPerBlock).subtracting(state.present(slot: slot))
+        guard !missing.isEmpty else { return }
+        guard journal.hasRoom(recordBytes: 128, dataBytes: 0, reserved: true),
+            waitingInReserve.isEmpty
+        else { return }
+        append(
+            .map(
+                MapRecord(
+                    slot: UInt32(slot), block: block, flags: [.extend, .fill, .zeroBase, .keepBase],
+                    granules: GranuleSet(), crcs: [])))
+    }
+
+    /// The slot write of a fill has returned: its record names what no record has touched since.
+    func fillWritten(_ write: SlotWrite, _ answer: Fetched) {
+        endIO(write.slot)
+        guard let activity = active[write.block] else { preconditionFailure("fill without a block") }
+        let named = activity.fillBusy.subtracting(activity.fillOvertaken)
+        activity.isFilling = false
+        activity.fillBusy = GranuleSet()
+        activity.fillOvertaken = GranuleSet()
+        defer { dropIfIdle(write.block) }
+        guard poison == nil else { return }
+        let known = state.slot(of: write.block)
+        let isFresh = state.slots.isFree(write.slot) && known == nil
+        let isJoined = known == write.slot && state.incarnation(write.slot) == write.incarnation
+        let hasRoom = journal.hasRoom(recordBytes: 1200, dataBytes: 0, reserved: true)
+        guard !named.isEmpty, hasRoom, waitingInReserve.isEmpty, isFresh || isJoined else {
+            if state.slots.isFree(write.slot), state.incarnation(write.slot) == write.incarnation,
+                !isJoined
+            {
+                returnSlot(write.slot)
+            }
+            return
+        }
+        let whole = isFresh && named.count == geometry.granulesPerBlock
+        guard whole || isJoined else { return returnSlot(write.slot) }
+        appendFill(write, named, answer, isFresh: isFresh)
+    }
+
+    private func appendFill(
+        _ write: SlotWrite, _ named: GranuleSet, _ answer: Fetched, isFresh: Bool
+    ) {
+        let size = geometry.granuleSize
+        var crcs: [UInt32] = []
+        named.forEach { granule in
+            let bytes = write.buffer.slice(granule * size..<(granule + 1) * size)
+            crcs.append(
+                GranuleChecksum.of(bytes, block: write.block, granule: granule, geometry, seeds))
+        }
+        append(
+            .map(
+                MapRecord(
+                    slot: UInt32(write.slot), block: write.block,
+                    flags: isFresh ? .fill : [.extend, .fill],
+                    base: Base(answer.version), granules: named, crcs: crcs)))
+        isVerified[write.slot] = true
+        isReferenced[write.slot] = true
+    }
+
+    /// A slot write has returned.
+    func slotWritten(_ write: SlotWrite, _ error: FileError?) {
+        if let error { fail(error) }
+        switch write.purpose {
+        case .user(let op): userSlotWritten(op, write)
+        case .fill(let answer): fillWritten(write, answer)
+        }
+        pump()
+    }
+}
+
+extension Base {
+    /// The identity of an object as it is kept in the directory.
+    init(_ version: ObjectVersion) {
+        switch version {
+        case .absent: self = .absent
+        case .tag(let text):
+            if let digest = Self.hexDigest(text) {
+                self.init(.md5, digest)
+            } else if text.utf8.count <= 24 {
+                self.init(.text, Array(text.utf8))
+            } else {
+                let digest = Array(text.utf8).withUnsafeBytes { Digest.sha256($0) }
+                self.init(.hashed, Array(digest.prefix(24)))
+            }
+        }
+    }
+
+    /// 32 lower-case hex digits as 16 bytes.
+    private static func hexDigest(_ text: String) -> [UInt8]? {
+        let digits = Array(text.utf8)
+        guard digits.count == 32 else { return nil }
+        var bytes: [UInt8] = []
+        for index in stride(from: 0, to: 32, by: 2) {
+            guard let high = hexValue(digits[index]), let low = hexValue(digits[index + 1]) else {
+                return nil
+            }
+            bytes.append(high << 4 | low)
+        }
+        return bytes
+    }
+
+    private static func hexValue(_ digit: UInt8) -> UInt8? {
+        switch digit {
+        case 0x30...0x39: digit - 0x30
+        case 0x61...0x66: digit - 0x61 + 10
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,238 @@
+// Records into groups, groups onto the medium, and who waits for what. docs/format.md, "Group
+// commit" and "The LSN ladder".
+
+import CacheFile
+import FileIO
+import Journal
+
+/// An fsync waiting for the cache file.
+struct SyncWaiter {
+    let lsn: LSN
+    let reply: @Sendable (VolumeError?) -> Void
+}
+
+/// An fsync on a volatile cache, waiting for the store.
+final class RemoteSync {
+    var blocks: Set<UInt64>
+    let reply: @Sendable (VolumeError?) -> Void
+
+    init(blocks: Set<UInt64>, reply: @escaping @Sendable (VolumeError?) -> Void) {
+        self.blocks = blocks
+        self.reply = reply
+    }
+}
+
+extension Engine {
+    // MARK: Recording
+
+    /// Gives a record its LSN and applies it. The caller has made sure of room.
+    @discardableResult
+    func append(_ record: Record, data: [DataPiece] = []) -> LSN {
+        precondition(poison == nil)
+        let encoded = record.encode(geometry)
+        let (lsn, group, dataIndex) = journal.append(patched(record, encoded, data), data: data)
+        trace?(record, lsn)
+        do {
+            try state.apply(
+                record, lsn: lsn, epoch: journal.epoch, group: group, dataIndex: dataIndex)
+        } catch {
+            preconditionFailure("record contradicts the state: \(error.what)")
+        }
+        if unsyncedSinceMs == nil { unsyncedSinceMs = now }
+        return lsn
+    }
+
+    /// DATA records say where in the group their data lies, which is known only now.
+    private func patched(_ record: Record, _ encoded: RawRecord, _ data: [DataPiece]) -> RawRecord {
+        guard case .data(var item) = record else { return encoded }
+        let bytes = data.reduce(0) { $0 + $1.range.count }
+        item.dataPosition = journal.nextDataIndex(
+            recordBytes: encoded.encodedSize, dataBytes: bytes)
+        return Record.data(item).encode(geometry)
+    }
+
+    /// Whether a record of the user fits. Newcomers wait behind those who already wait.
+    func hasUserRoom(_ record: Record, dataBytes: Int, isResumed: Bool) -> Bool {
+        (isResumed || waitingForRoom.isEmpty)
+            && journal.hasRoom(
+                recordBytes: record.encode(geometry).encodedSize, dataBytes: dataBytes,
+                reserved: false)
+    }
+
+    /// Appends a record that makes room or order (CLEAN, EVICT, FILL, EPOCH), now or when the
+    /// reserve has room again; `done` runs right after it was applied.
+    func appendReserved(_ record: Record, done: @escaping (LSN) -> Void) {
+        guard poison == nil else { return }
+        let size = record.encode(geometry).encodedSize
+        if waitingInReserve.isEmpty, journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true) {
+            done(append(record))
+            return
+        }
+        waitingInReserve.append { [unowned self] in done(append(record)) }
+        reclaimTarget = journal.end
+    }
+
+    /// Runs those who waited for room, in order, as far as there is room for any record.
+    func pumpRoom() {
+        let largest = 1200
+        while let next = waitingInReserve.first,
+            journal.hasRoom(recordBytes: largest, dataBytes: 0, reserved: true)
+        {
+            waitingInReserve.removeFirst()
+            next()
+        }
+        while let next = waitingForRoom.first,
+            journal.hasRoom(
+                recordBytes: largest, dataBytes: roomChunk, reserved: false)
+        {
+            waitingForRoom.removeFirst()
+            next()
+        }
+    }
+
+    /// Most data that one DATA record carries here.
+    var roomChunk: Int {
+        let granule = geometry.granuleSize
+        let most = min(journal.dataBytesMax(recordBytes: 1200), geometry.blockSize, 1 << 20)
+        return max(granule, most / granule * granule)
+    }
+
+    // MARK: Events
+
+    func groupWritten(_ group: JournalGroup, _ error: FileError?) {
+        if let error { return fail(error) }
+        guard poison == nil else { return }
+        statistics.groups += 1
+        journal.writeReturned(group)
+        while let request = acks.first, request.lsn <= journal.written {
+            acks.removeFirst()
+            answer(request, nil)
+        }
+        pump()
+    }
+
+    func flushed(_ error: FileError?) {
+        if let error { return fail(error) }
+        guard poison == nil else { return }
+        statistics.flushes += 1
+        journal.flushReturned()
+        lastCommitMs = now
+        unsyncedSinceMs = journal.durable < journal.lastRecordLSN ? now : nil
+        while let waiter = syncs.first, waiter.lsn <= journal.durable {
+            syncs.removeFirst()
+            let done = waiter.reply
+            reply { done(nil) }
+        }
+        checkpointFlushed(flushCovers)
+        sendDurableUploads()
+        pump()
+    }
+
+    /// fsync: everything acknowledged before becomes durable; `done` is called then.
+    func sync(_ done: @escaping @Sendable (VolumeError?) -> Void) {
+        if let poison { return reply { done(poison) } }
+        if isVolatile { return syncRemote(done) }
+        if journal.lastRecordLSN <= journal.durable { return reply { done(nil) } }
+        let epoch = Record.epoch(journal.epoch)
+        var lsn = journal.lastRecordLSN
+        if waitingInReserve.isEmpty,
+            journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: false)
+        {
+            // Last record of its group: the group's epoch number is that of the records before.
+            lsn = append(epoch)
+            journal.closeOpen()
+            journal.epoch += 1
+        }
+        syncs.append(SyncWaiter(lsn: lsn, reply: done))
+        durableWanted = max(durableWanted, lsn)
+        pump()
+    }
+
+    private func syncRemote(_ done: @escaping @Sendable (VolumeError?) -> Void) {
+        var dirty: Set<UInt64> = []
+        for slot in 0..<geometry.slotCount where state.slots.rawState(slot) == SlotState.dirty.rawValue {
+            dirty.insert(state.slots.block(slot))
+        }
+        if dirty.isEmpty { return reply { done(nil) } }
+        remoteSyncs.append(RemoteSync(blocks: dirty, reply: done))
+        pump()
+    }
+
+    /// A block has become clean: an fsync that waits for the store may be answered.
+    func noteClean(_ block: UInt64) {
+        guard !remoteSyncs.isEmpty else { return }
+        remoteSyncs.removeAll { waiter in
+            waiter.blocks.remove(block)
+            if !waiter.blocks.isEmpty { return false }
+            let done = waiter.reply
+            reply { done(nil) }
+            return true
+        }
+    }
+
+    // MARK: Commit
+
+    func answer(_ request: WriteRequest, _ error: VolumeError?) {
+        reply { request.reply(error ?? request.error) }
+    }
+
+    /// Writes the next group, flushes when somebody waits, seals when somebody needs it.
+    func pumpJournal() {
+        if sealWanted > journal.sealed { wantSealed() }
+        if let group = journal.nextWrite() {
+            work.append(.writeGroup(group, offset: journal.offset(of: group)))
+        }
+        guard !journal.isFlushing else { return }
+        let wanted = durableWanted > journal.durable && journal.written > journal.durable
+            && (journal.written >= durableWanted || !journal.hasUnwritten)
+        if wanted || sealNeedsFlush || checkpointStage.needsFlush {
+            _ = journal.beginFlush()
+            flushCovers = checkpointStage.flushPoint
+            work.append(.flush)
+        }
+    }
+
+    private var sealNeedsFlush: Bool {
+        sealWanted > journal.sealed && journal.pendingSeal >= min(sealWanted, journal.durable)
+            && journal.written > journal.durable
+    }
+
+    /// Moves `sealed` up to `sealWanted`: first durable, then a group that says so, then a flush.
+    private func wantSealed() {
+        let target = min(sealWanted, journal.lastRecordLSN)
+        if journal.durable < target {
+            durableWanted = max(durableWanted, target)
+        } else if journal.pendingSeal < target, journal.appendSeal() {
+            statistics.seals += 1
+        }
+    }
+
+    func tickJournal() {
+        guard poison == nil else { return }
+        if let since = unsyncedSinceMs, now >= since + configuration.syncIntervalMs {
+            durableWanted = max(durableWanted, journal.lastRecordLSN)
+        }
+        let rested = now >= lastCommitMs + configuration.sealDelayMs
+        if rested, journal.durable >= journal.lastRecordLSN, journal.sealed < journal.lastRecordLSN {
+            sealWanted = max(sealWanted, journal.lastRecordLSN)
+        }
+    }
+
+    // MARK: Pins
+
+    func pin(_ position: UInt64) { ringPins[position, default: 0] += 1 }
+
+    func unpin(_ positions: [UInt64]) {
+        for position in positions {
+            guard let count = ringPins[position] else { preconditionFailure("not pinned") }
+            ringPins[position] = count > 1 ? count - 1 : nil
+        }
+        if !positions.isEmpty { moveLimit() }
+    }
+
+    /// Ring bytes behind both the durable tail and every reader may be overwritten.
+    func moveLimit() {
+        let limit = min(diskTail, ringPins.keys.min() ?? diskTail)
+        if limit > journal.tail { journal.setLimit(limit) }
+    }
+}

@@ -1,0 +1,153 @@
+// Reads of the user, and the plans that reads, merges, uploads and destages share.
+
+import BlockStore
+import CacheFile
+import FileIO
+import Journal
+
+extension Engine {
+    func read(_ part: ReadPart) {
+        resolve(part, fetched: nil)
+        pump()
+    }
+
+    /// Finds every granule, or asks the store for the block.
+    /// - Parameter fetched: an answer of the store that is as new as anything missing locally.
+    func resolve(_ part: ReadPart, fetched: Fetched?) {
+        let slot = state.slot(of: part.block)
+        if let slot {
+            isReferenced[slot] = true
+            if needsVerification(slot) { return miss(part) }
+        }
+        let plan = ReadPlan(block: part.block, slot: slot, target: part.request.buffer)
+        var isComplete = true
+        for granule in part.granules {
+            let source = source(slot, part.block, granule)
+            if case .missing = source, fetched == nil { isComplete = false }
+            if !isComplete { break }
+            let at = part.targetOffset + (granule - part.granules.lowerBound) * geometry.granuleSize
+            add(source, granule, at, to: plan, fetched: fetched)
+        }
+        guard isComplete else { return miss(part) }
+        if !part.wasMiss { statistics.readHits += 1 }
+        begin(plan, .userRead(part))
+    }
+
+    private func miss(_ part: ReadPart) {
+        if !part.wasMiss {
+            part.wasMiss = true
+            statistics.readMisses += 1
+        }
+        fetch(part.block, for: .reader(part))
+    }
+
+    /// A clean block from an earlier session is served only once the store confirmed its version.
+    func needsVerification(_ slot: Int) -> Bool {
+        !isVerified[slot] && state.slots.rawState(slot) == SlotState.clean.rawValue
+    }
+
+    /// Ends a part of a read.
+    func finish(_ part: ReadPart, _ error: VolumeError?) {
+        let request = part.request
+        if let error, request.error == nil { request.error = error }
+        request.partsLeft -= 1
+        guard request.partsLeft == 0 else { return }
+        let outcome: Result<ReadReply, VolumeError> =
+            request.error.map { .failure($0) }
+            ?? .success(ReadReply(buffer: request.buffer, range: request.range))
+        reply { request.reply(outcome) }
+    }
+
+    // MARK: Plans
+
+    /// Adds one granule to a plan. A missing one comes from `fetched`.
+    func add(
+        _ source: CacheState.Source, _ granule: Int, _ targetOffset: Int, to plan: ReadPlan,
+        fetched: Fetched?
+    ) {
+        switch source {
+        case .slot(let crc):
+            let offset = geometry.slotOffset(plan.slot ?? 0)
+            plan.add(.slot(offset: offset), granule: granule, targetOffset: targetOffset, crc: crc)
+        case .overlay(let overlay):
+            add(overlay, targetOffset, to: plan)
+        case .zeros:
+            plan.add(.zeros, granule: granule, targetOffset: targetOffset, crc: nil)
+        case .missing:
+            guard let buffer = fetched?.buffer else {
+                return plan.add(.zeros, granule: granule, targetOffset: targetOffset, crc: nil)
+            }
+            let from = granule * geometry.granuleSize
+            let piece = DataPiece(buffer, from..<from + geometry.granuleSize)
+            plan.add(.memory(piece), granule: granule, targetOffset: targetOffset, crc: nil)
+        }
+    }
+
+    /// Adds a granule that lies in the journal; its ring bytes stay until the plan is done.
+    func add(_ overlay: Overlay, _ targetOffset: Int, to plan: ReadPlan) {
+        switch overlay.place {
+        case .memory(let piece):
+            plan.add(
+                .memory(piece), granule: overlay.granule, targetOffset: targetOffset, crc: nil)
+        case .ring(let position):
+            pin(position)
+            plan.ringPins.append(position)
+            plan.add(
+                .ring(offset: journal.fileOffset(position)), granule: overlay.granule,
+                targetOffset: targetOffset, crc: overlay.crc)
+        }
+    }
+
+    func begin(_ plan: ReadPlan, _ purpose: PlanTask.Purpose) {
+        if let slot = plan.slot { beginIO(slot) }
+        work.append(.read(PlanTask(plan, purpose)))
+    }
+
+    /// A plan has run.
+    func planDone(_ task: PlanTask) {
+        let plan = task.plan
+        if let slot = plan.slot { endIO(slot) }
+        unpin(plan.ringPins)
+        switch task.purpose {
+        case .userRead(let part): userReadDone(part, plan)
+        case .merge(let op): merged(op, plan)
+        case .snapshot(let upload): snapshotDone(upload, plan)
+        }
+        pump()
+    }
+
+    private func userReadDone(_ part: ReadPart, _ plan: ReadPlan) {
+        if let error = plan.error { return finish(part, VolumeError(.io, error.message)) }
+        if plan.badGranules.isEmpty { return finish(part, nil) }
+        part.roundsLeft -= 1
+        if part.roundsLeft > 0, dropRotten(part.block, plan) {
+            return resolve(part, fetched: nil)
+        }
+        finish(part, rot(part.block, plan.badGranules))
+    }
+
+    /// Bytes on the medium do not match their checksum, on a second look past the page cache and
+    /// with the slot held in place all the while (I15). A clean block is dropped and fetched again.
+    /// - Returns: whether another try makes sense.
+    func dropRotten(_ block: UInt64, _ plan: ReadPlan) -> Bool {
+        guard let slot = plan.slot else { return false }
+        // The block has moved or changed since the plan was made: look again.
+        guard state.slot(of: block) == slot else { return true }
+        guard state.slots.state(slot) == .clean, active[block] == nil, poison == nil,
+            journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true)
+        else { return false }
+        log(.warning, "block \(block): cached bytes were damaged and are fetched again")
+        dropBlock(.evict(EvictRecord(slot: UInt32(slot), block: block)), slot: slot, block: block)
+        return true
+    }
+
+    func rot(_ block: UInt64, _ granules: GranuleSet) -> VolumeError {
+        let size = geometry.granuleSize
+        let where_ = granules.runs.map {
+            "\($0.lowerBound * size)-\($0.upperBound * size - 1)"
+        }.joined(separator: ", ")
+        let text = "block \(block): bytes \(where_) of the cache file are damaged and not in the store"
+        log(.error, text)
+        return VolumeError(.damaged, text)
+    }
+}

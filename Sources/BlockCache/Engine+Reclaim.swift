@@ -1,0 +1,237 @@
+// Making room in the ring: destage, checkpoint, moving the tail. docs/format.md, "Checkpoint".
+
+import CacheFile
+import FileIO
+import Journal
+
+/// Where a checkpoint stands. Each stage waits for what its comment says.
+enum CheckpointStage {
+    case idle
+    /// For `written >= plan.lsn`.
+    case frozen(CheckpointPlan)
+    /// For the page writes to return.
+    case writingPages(CheckpointPlan)
+    /// For a flush that begins now or later.
+    case pagesWritten(CheckpointPlan)
+    /// For the superblock writes to return.
+    case writingSuperblock(CheckpointPlan, Superblock)
+    /// For a flush that begins now or later.
+    case superblockWritten(CheckpointPlan, Superblock)
+
+    enum FlushPoint { case none, pages, superblock }
+
+    /// What a flush that begins in this stage covers.
+    var flushPoint: FlushPoint {
+        switch self {
+        case .pagesWritten: .pages
+        case .superblockWritten: .superblock
+        default: .none
+        }
+    }
+
+    var needsFlush: Bool { flushPoint != .none }
+
+    var isIdle: Bool {
+        if case .idle = self { return true }
+        return false
+    }
+}
+
+/// How far a clean stop has come.
+enum FinalStage { case running, draining, checkpointing, done }
+
+extension Engine {
+    static let destagesMax = 4
+
+    // MARK: Policy
+
+    func tickReclaim() {
+        let due = now >= lastCheckpointMs + configuration.checkpointIntervalMs
+        if due, poison == nil, finalStage == .running, checkpointStage.isIdle, reclaimTarget == nil,
+            state.slots.hasDirtyPages || journal.usedBytes > 0
+        {
+            lastCheckpointMs = now
+            reclaimTarget = journal.end
+        }
+    }
+
+    /// Destages what lies before the target, then takes a checkpoint, which moves the tail.
+    func pumpReclaim() {
+        let length = geometry.ringLength
+        if reclaimTarget == nil {
+            if finalStage == .draining {
+                guard state.oldestLiveMark() != nil else { return finalCheckpoint() }
+                reclaimTarget = journal.end
+            } else if journal.usedBytes > length / 2 {
+                reclaimTarget = journal.end - UInt64(length / 4)
+            } else if state.slots.dirtyPageCount > configuration.dirtyPagesMax {
+                reclaimTarget = journal.tail
+            }
+        }
+        guard let target = reclaimTarget, checkpointStage.isIdle else { return }
+        var blocked = false
+        var tried: Set<UInt64> = []
+        while destagesRunning < Self.destagesMax,
+            let mark = state.nextLiveMark(before: target, excluding: tried)
+        {
+            tried.insert(mark.block)
+            if mark.lsn > journal.sealed {
+                sealWanted = max(sealWanted, mark.lsn)
+                blocked = true
+                break
+            }
+            if !startDestage(mark.block) { blocked = true }
+        }
+        if destagesRunning > 0 { return }
+        let oldest = state.oldestLiveMark()
+        let isDone = oldest.map { $0.position >= target } ?? true
+        // Without room for a SEAL the checkpoint's superblock seals instead.
+        let mustSeal = blocked && !journal.hasRoom(recordBytes: 0, dataBytes: 0, reserved: true)
+        if isDone || mustSeal || (blocked && oldest.map { $0.position > journal.tail } ?? false) {
+            startCheckpoint()
+        }
+    }
+
+    // MARK: Destage
+
+    /// Copies sealed overlays of a block into its slot. Only from full images, only onto granules
+    /// that nothing else uses (R1, R4, R5).
+    /// - Returns: whether one was started or is under way.
+    private func startDestage(_ block: UInt64) -> Bool {
+        guard let slot = state.slot(of: block) else { return false }
+        let activity = activity(block)
+        defer { dropIfIdle(block) }
+        if activity.isDestaging { return true }
+        guard slotIO[slot] == 0, state.reuseLSN(slot) <= journal.sealed else { return false }
+        let items = state.destageable(block, upTo: journal.sealed)
+        guard !items.isEmpty else { return false }
+        let size = geometry.granuleSize
+        let plan = ReadPlan(block: block, slot: slot, target: AlignedBuffer(items.count * size))
+        for (number, item) in items.enumerated() { add(item, number * size, to: plan) }
+        activity.isDestaging = true
+        destagesRunning += 1
+        beginIO(slot)
+        work.append(
+            .destage(
+                DestageTask(
+                    plan: plan, slot: slot, incarnation: state.incarnation(slot), items: items)))
+        return true
+    }
+
+    /// The granules are in the slot, unless `error` says otherwise.
+    func destaged(_ task: DestageTask, _ error: FileError?) {
+        endIO(task.slot)
+        unpin(task.plan.ringPins)
+        destagesRunning -= 1
+        let block = task.plan.block
+        if let activity = active[block] {
+            activity.isDestaging = false
+            dropIfIdle(block)
+        }
+        if let error { fail(error) }
+        guard poison == nil else { return }
+        if let error = task.plan.error { return fail(error) }
+        guard task.plan.badGranules.isEmpty else {
+            // The journal is the only copy of these bytes and it is rotten: stop before it spreads.
+            let damage = rot(block, task.plan.badGranules)
+            return fail(FileError(.io, damage.message))
+        }
+        if state.slot(of: block) == task.slot, state.incarnation(task.slot) == task.incarnation {
+            for item in task.items {
+                state.destaged(
+                    slot: task.slot, block: block, granule: item.granule, lsn: item.lsn,
+                    crc: item.crc)
+            }
+            statistics.destagedGranules += task.items.count
+        }
+        pump()
+    }
+
+    // MARK: Checkpoint
+
+    private func startCheckpoint() {
+        journal.closeOpen()
+        let oldest = state.oldestLiveMark()
+        let tail = oldest.flatMap { journal.point(at: $0.position) } ?? journal.nextPoint
+        precondition(oldest == nil || tail.position == oldest?.position)
+        let plan = checkpointer.begin(
+            state, lsn: journal.assigned, tail: tail, epoch: journal.epoch)
+        checkpointStage = .frozen(plan)
+    }
+
+    func pumpCheckpoint() {
+        switch checkpointStage {
+        case .frozen(let plan):
+            guard journal.written >= plan.lsn else { return }
+            checkpointStage = .writingPages(plan)
+            work.append(.checkpoint(plan.writes))
+        default:
+            break
+        }
+    }
+
+    /// The writes of a checkpoint step have returned.
+    func checkpointWritten(_ error: FileError?) {
+        if let error { return fail(error) }
+        guard poison == nil else { return }
+        switch checkpointStage {
+        case .writingPages(let plan): checkpointStage = .pagesWritten(plan)
+        case .writingSuperblock(let plan, let sb): checkpointStage = .superblockWritten(plan, sb)
+        default: preconditionFailure("no checkpoint write under way")
+        }
+        pump()
+    }
+
+    /// A flush has returned that began when the checkpoint was at `point`.
+    func checkpointFlushed(_ point: CheckpointStage.FlushPoint) {
+        switch (checkpointStage, point) {
+        case (.pagesWritten(let plan), .pages):
+            // The flush began after `written >= plan.lsn`, so that is durable now as well.
+            precondition(journal.durable >= plan.lsn)
+            let isFinal = finalStage == .checkpointing
+            let sb = checkpointer.superblock(
+                for: plan, cleanEnd: isFinal ? journal.nextPoint : nil)
+            checkpointStage = .writingSuperblock(plan, sb)
+            work.append(.checkpoint(checkpointer.writes(sb)))
+        case (.superblockWritten(let plan, let sb), .superblock):
+            checkpointer.finish(plan, sb, state)
+            checkpointStage = .idle
+            diskTail = plan.tail.position
+            journal.superblockDurable(vouchingFor: plan.lsn)
+            moveLimit()
+            statistics.checkpoints += 1
+            lastCheckpointMs = now
+            reclaimTarget = nil
+            if finalStage == .checkpointing { finalStage = .done }
+        default:
+            break
+        }
+    }
+
+    // MARK: Clean stop
+
+    /// No more writes are taken; what is dirty is uploaded at once.
+    func beginStop() {
+        isStopping = true
+        pump()
+    }
+
+    /// Destages, and then marks the file clean. Uploads end first: the caller sees to it.
+    func beginFinalCheckpoint() {
+        guard poison == nil, finalStage == .running else { return }
+        finalStage = .draining
+        pump()
+    }
+
+    /// Nothing is under way and the journal has nothing that the slots lack: the last checkpoint.
+    private func finalCheckpoint() {
+        guard checkpointStage.isIdle, destagesRunning == 0, active.isEmpty, acks.isEmpty,
+            waitingInReserve.isEmpty
+        else { return }
+        finalStage = .checkpointing
+        startCheckpoint()
+    }
+
+    /// The clean stop is complete, or will never be.
+    var isAtRest: Bool { poison != nil || finalStage == .done }
+}

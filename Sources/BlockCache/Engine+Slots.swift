@@ -1,0 +1,119 @@
+// Where blocks go: free slots, eviction, and the order in which freed slots come back (R4).
+
+import CacheFile
+import FileIO
+import Journal
+
+extension Engine {
+    /// Takes stock after recovery: free slots, and dirty blocks for the uploader.
+    func adoptSlots() {
+        for slot in stride(from: geometry.slotCount - 1, through: 0, by: -1) {
+            if state.slots.isFree(slot) {
+                freeSlots.append(UInt32(slot))
+            } else if state.slots.state(slot) == .dirty {
+                isVerified[slot] = true
+                queueDirty(state.slots.block(slot))
+            }
+        }
+    }
+
+    /// A slot nobody uses, or nil. Slots never used go first, in ascending order, so that a new
+    /// file's extents stay long.
+    func takeSlot() -> Int? {
+        if freeSlots.isEmpty { reviveSlots() }
+        guard let slot = freeSlots.popLast() else { return nil }
+        precondition(slotIO[Int(slot)] == 0 && state.reuseLSN(Int(slot)) <= journal.sealed)
+        precondition(state.slots.isFree(Int(slot)))
+        return Int(slot)
+    }
+
+    /// Gives back a slot that `takeSlot` gave and no record has named; a write into it may have
+    /// happened, but no record names its bytes.
+    func returnSlot(_ slot: Int) { freeSlots.append(UInt32(slot)) }
+
+    /// A record has freed the slot.
+    func noteFreed(_ slot: Int, lsn: LSN) {
+        isVerified[slot] = false
+        isReferenced[slot] = false
+        pendingSlots.append((slot: slot, lsn: lsn))
+    }
+
+    /// Freed slots whose record is sealed and that no I/O uses become free.
+    private func reviveSlots() {
+        for _ in 0..<pendingSlots.count {
+            guard let first = pendingSlots.first, first.lsn <= journal.sealed else { return }
+            pendingSlots.removeFirst()
+            if slotIO[first.slot] == 0 {
+                freeSlots.append(UInt32(first.slot))
+            } else {
+                pendingSlots.append(first)
+            }
+        }
+    }
+
+    /// Keeps a few slots free, and serves those who wait for one.
+    func pumpSlots() {
+        reviveSlots()
+        while !freeSlots.isEmpty, let op = waitingForSlot.popFirst() { place(op) }
+        let reserve = max(1, min(geometry.slotCount / 64, 1024))
+        let wanted = reserve + waitingForSlot.count
+        let coming = freeSlots.count + pendingSlots.count
+        if coming < wanted { evict(max(wanted - coming, min(reserve, 64))) }
+        if freeSlots.isEmpty, !waitingForSlot.isEmpty || freeSlots.count < reserve,
+            let last = pendingSlots.last, last.lsn > journal.sealed
+        {
+            sealWanted = max(sealWanted, last.lsn)
+        }
+    }
+
+    /// CLOCK over the slots: a clean block that was used since the last round gets another one.
+    private func evict(_ count: Int) {
+        guard state.cleanSlots > 0, waitingInReserve.isEmpty else { return }
+        var left = count
+        var steps = 2 * geometry.slotCount
+        while left > 0, steps > 0, state.cleanSlots > 0 {
+            steps -= 1
+            let slot = clockHand
+            clockHand = clockHand + 1 == geometry.slotCount ? 0 : clockHand + 1
+            guard state.slots.rawState(slot) == SlotState.clean.rawValue else { continue }
+            if isReferenced[slot] {
+                isReferenced[slot] = false
+                continue
+            }
+            let block = state.slots.block(slot)
+            guard active[block] == nil else { continue }
+            let record = Record.evict(EvictRecord(slot: UInt32(slot), block: block))
+            guard journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true) else { return }
+            dropBlock(record, slot: slot, block: block)
+            statistics.evictions += 1
+            left -= 1
+        }
+    }
+
+    /// Appends an EVICT of a whole clean block.
+    func dropBlock(_ record: Record, slot: Int, block: UInt64) {
+        let isAbsent = state.slots.base(slot) == .absent && isVerified[slot]
+        let lsn = append(record)
+        noteTouched(block, .all(geometry.granulesPerBlock))
+        noteFreed(slot, lsn: lsn)
+        if isAbsent { absent.insert(block) }
+    }
+
+    // MARK: I/O counts
+
+    func beginIO(_ slot: Int) { slotIO[slot] += 1 }
+
+    func endIO(_ slot: Int) {
+        precondition(slotIO[slot] > 0)
+        slotIO[slot] -= 1
+    }
+
+    /// A record names these granules of a block: answers and fills under way are older than it.
+    func noteTouched(_ block: UInt64, _ granules: GranuleSet) {
+        guard let activity = active[block] else { return }
+        if let fetch = activity.fetch { fetch.overtaken = fetch.overtaken.union(granules) }
+        if activity.isFilling {
+            activity.fillOvertaken = activity.fillOvertaken.union(granules)
+        }
+    }
+}

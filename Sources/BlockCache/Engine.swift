@@ -1,0 +1,217 @@
+import CacheFile
+import FileIO
+import Journal
+
+/// What the engine is told about its policy.
+public struct EngineConfiguration: Sendable {
+    public var writeDelayMs: UInt64 = 250
+    public var uploadsMax = 20
+    public var isReadOnly = false
+    /// Written data is flushed after this long even if nobody asks.
+    public var syncIntervalMs: UInt64 = 5000
+    /// A seal follows the last commit after this long.
+    public var sealDelayMs: UInt64 = 50
+    public var checkpointIntervalMs: UInt64 = 60_000
+    public var retryDelayMs: UInt64 = 1000
+    public var retryDelayMaxMs: UInt64 = 30_000
+    public var dirtyPagesMax = 2048
+
+    public init() {}
+}
+
+/// The cache as a state machine: events in, I/O to do out.
+///
+/// Every public or package method is an event. It changes memory only, never blocks, and leaves the
+/// I/O it wants in `takeWork()`. Production threads call it under one short lock and do the work
+/// outside it; the simulation drives the same code with a seeded scheduler. Not thread-safe.
+///
+/// The safety argument is in docs/format.md: the LSN ladder, rules R1-R9, invariants I1-I22.
+final class Engine {
+    let configuration: EngineConfiguration
+    let file: any FileIO
+    let geometry: Geometry
+    let seeds: SeedSpace
+    let state: CacheState
+    let checkpointer: Checkpointer
+    let isVolatile: Bool
+    var journal: Journal
+    var statistics = VolumeStatistics()
+    /// Tells tests which records were assigned; nil in production.
+    var trace: ((Record, LSN) -> Void)?
+
+    var now: UInt64 = 0
+    var work: [Work] = []
+    var active: [UInt64: BlockActivity] = [:]
+    /// Set once, by the first write-side error; nothing is acknowledged or recorded after (R9).
+    var poison: VolumeError?
+    var isStopping = false
+
+    // MARK: Slots (Engine+Slots)
+
+    var freeSlots: [UInt32] = []
+    /// Freed by a record, not reusable before it is sealed.
+    var pendingSlots: Fifo<(slot: Int, lsn: LSN)> = Fifo()
+    var slotIO: [UInt32]
+    var isReferenced: [Bool]
+    var isVerified: [Bool]
+    var clockHand = 0
+    var waitingForSlot: Fifo<WriteOp> = Fifo()
+    var absent: AbsentBlocks
+
+    // MARK: Journal (Engine+Journal)
+
+    var waitingForRoom: Fifo<() -> Void> = Fifo()
+    var waitingInReserve: Fifo<() -> Void> = Fifo()
+    var acks: Fifo<WriteRequest> = Fifo()
+    var syncs: Fifo<SyncWaiter> = Fifo()
+    var remoteSyncs: [RemoteSync] = []
+    /// Highest LSN somebody wants durable, or sealed.
+    var durableWanted: LSN = 0
+    var sealWanted: LSN = 0
+    var lastCommitMs: UInt64 = 0
+    var unsyncedSinceMs: UInt64?
+    var ringPins: [UInt64: Int] = [:]
+
+    // MARK: Reclaim (Engine+Reclaim)
+
+    var checkpointStage = CheckpointStage.idle
+    var flushCovers = CheckpointStage.idle.flushPoint
+    var diskTail: UInt64
+    var lastCheckpointMs: UInt64 = 0
+    var destagesRunning = 0
+    var reclaimTarget: UInt64?
+    var finalStage = FinalStage.running
+
+    // MARK: Uploads (Engine+Upload)
+
+    var dirtyQueue: Fifo<(block: UInt64, dueMs: UInt64)> = Fifo()
+    var retryQueue: [(block: UInt64, dueMs: UInt64)] = []
+    var queuedDirty: Set<UInt64> = []
+    var failureCounts: [UInt64: Int] = [:]
+    var uploadsRunning = 0
+    var uploadsAwaitingDurable: [Upload] = []
+
+    init(cache: OpenedCache, configuration: EngineConfiguration) {
+        self.configuration = configuration
+        file = cache.file
+        geometry = cache.geometry
+        seeds = cache.seeds
+        state = cache.state
+        checkpointer = cache.checkpointer
+        isVolatile = cache.isVolatile
+        journal = cache.makeJournal()
+        diskTail = journal.tail
+        slotIO = Array(repeating: 0, count: cache.geometry.slotCount)
+        isReferenced = Array(repeating: false, count: cache.geometry.slotCount)
+        isVerified = Array(repeating: false, count: cache.geometry.slotCount)
+        absent = AbsentBlocks(count: cache.geometry.volumeBlocks)
+        statistics.initialSize = cache.state.cleanSlots + cache.state.dirtySlots
+        statistics.ringBytes = cache.geometry.ringLength
+        adoptSlots()
+        // I21: fills that did not reach the medium are declared invalid before anything else.
+        for evict in cache.droppedFills { appendReserved(.evict(evict)) { _ in } }
+        pump()
+    }
+
+    /// The I/O wanted since the last call, in the order it should be begun.
+    func takeWork() -> [Work] {
+        let taken = work
+        work = []
+        return taken
+    }
+
+    /// Time passed. Everything that depends on time happens here.
+    func tick(_ nowMs: UInt64) {
+        now = max(now, nowMs)
+        tickJournal()
+        tickReclaim()
+        pump()
+    }
+
+    /// Lets everything go on that can. Called at the end of each event.
+    func pump() {
+        guard poison == nil else { return }
+        pumpSlots()
+        pumpRoom()
+        pumpUploads()
+        pumpReclaim()
+        pumpCheckpoint()
+        pumpJournal()
+    }
+
+    // MARK: Activities
+
+    func activity(_ block: UInt64) -> BlockActivity {
+        if let known = active[block] { return known }
+        let fresh = BlockActivity()
+        active[block] = fresh
+        return fresh
+    }
+
+    func dropIfIdle(_ block: UInt64) {
+        if let known = active[block], known.isIdle { active[block] = nil }
+    }
+
+    // MARK: Poison
+
+    /// The first write-side error ends all acknowledging; the object stays failed (I17, I19).
+    func fail(_ error: FileError) {
+        guard poison == nil else { return }
+        let failure = VolumeError(
+            .poisoned, "the cache file failed (\(error.message)); nothing more is acknowledged")
+        poison = failure
+        statistics.isPoisoned = true
+        work.append(.log(LogLine(level: .error, text: failure.message)))
+        while let request = acks.popFirst() { answer(request, failure) }
+        var waiting = remoteSyncs.map(\.reply)
+        remoteSyncs = []
+        while let waiter = syncs.popFirst() { waiting.append(waiter.reply) }
+        for done in waiting { reply { done(failure) } }
+        for activity in active.values { abandonWrites(activity, failure) }
+        waitingForSlot.removeAll()
+        waitingForRoom.removeAll()
+        waitingInReserve.removeAll()
+    }
+
+    private func abandonWrites(_ activity: BlockActivity, _ failure: VolumeError) {
+        if let op = activity.writer { finish(op, failure) }
+        activity.writer = nil
+        while let op = activity.queuedWrites.popFirst() { finish(op, failure) }
+        activity.fetch?.writer = nil
+    }
+
+    func reply(_ body: @escaping @Sendable () -> Void) { work.append(.reply(body)) }
+
+    func log(_ level: LogLine.Level, _ text: String) {
+        work.append(.log(LogLine(level: level, text: text)))
+    }
+
+    // MARK: Numbers
+
+    func snapshotStatistics() -> VolumeStatistics {
+        var all = statistics
+        all.currentSize = state.cleanSlots + state.dirtySlots
+        all.dirtyBlocks = state.dirtySlots
+        all.dirtyBytes = state.dirtySlots * geometry.blockSize
+        all.ringBytesUsed = journal.usedBytes
+        return all
+    }
+
+    /// Asked by tests after every event.
+    func checkInvariants() {
+        journal.checkInvariants()
+        precondition(journal.tail <= diskTail)
+        precondition(state.cleanSlots + state.dirtySlots <= geometry.slotCount)
+    }
+}
+
+/// Blocks known to be absent in the store and not cached: they read as zeros without asking.
+struct AbsentBlocks: ~Copyable {
+    private var words: [UInt64]
+
+    init(count: UInt64) { words = Array(repeating: 0, count: Int((count + 63) / 64)) }
+
+    func contains(_ block: UInt64) -> Bool { words[Int(block >> 6)] >> (block & 63) & 1 == 1 }
+    mutating func insert(_ block: UInt64) { words[Int(block >> 6)] |= 1 << (block & 63) }
+    mutating func remove(_ block: UInt64) { words[Int(block >> 6)] &= ~(1 << (block & 63)) }
+}

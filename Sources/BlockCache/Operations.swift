@@ -1,0 +1,174 @@
+import CacheFile
+import FileIO
+import Journal
+
+/// One write of the user, split into parts by block; answered once, when all parts are written.
+final class WriteRequest: @unchecked Sendable {
+    let reply: @Sendable (VolumeError?) -> Void
+    var partsLeft: Int
+    var lsn: LSN = 0
+    var error: VolumeError?
+
+    init(parts: Int, reply: @escaping @Sendable (VolumeError?) -> Void) {
+        partsLeft = parts
+        self.reply = reply
+    }
+}
+
+/// The part of a write that falls into one block.
+///
+/// States: queued -> (fetching ->) (merging ->) placing -> recording -> done. Parts of one block
+/// follow each other: the next begins when this one has its records.
+final class WriteOp: @unchecked Sendable {
+    let block: UInt64
+    /// Granules touched.
+    let granules: Range<Int>
+    /// Images of these granules; the user's bytes are in place, the rest of the first and last
+    /// granule is filled in by a merge.
+    let buffer: AlignedBuffer
+    /// The user's bytes within `buffer`.
+    let userRange: Range<Int>
+    let request: WriteRequest
+    /// One for each granule; those of partial granules are set after the merge.
+    var crcs: [UInt32]
+
+    /// Granules still to be recorded, and how.
+    var direct = GranuleSet()
+    var journaled = GranuleSet()
+    var newSlot: Int?
+    var isMerged = false
+
+    init(
+        block: UInt64, granules: Range<Int>, buffer: AlignedBuffer, userRange: Range<Int>,
+        request: WriteRequest, _ geometry: Geometry, _ seeds: SeedSpace
+    ) {
+        self.block = block
+        self.granules = granules
+        self.buffer = buffer
+        self.userRange = userRange
+        self.request = request
+        crcs = Array(repeating: 0, count: granules.count)
+        let partial = partialGranules(geometry)
+        for granule in granules where !partial.contains(granule) {
+            setCRC(granule, geometry, seeds)
+        }
+    }
+
+    /// Granules that the user's bytes cover in part.
+    func partialGranules(_ geometry: Geometry) -> GranuleSet {
+        var partial = GranuleSet()
+        if userRange.lowerBound > 0 { partial.insert(granules.lowerBound) }
+        if userRange.upperBound < granules.count * geometry.granuleSize {
+            partial.insert(granules.upperBound - 1)
+        }
+        return partial
+    }
+
+    func setCRC(_ granule: Int, _ geometry: Geometry, _ seeds: SeedSpace) {
+        let number = granule - granules.lowerBound
+        let at = number * geometry.granuleSize
+        crcs[number] = GranuleChecksum.of(
+            buffer.slice(at..<at + geometry.granuleSize), block: block, granule: granule, geometry,
+            seeds)
+    }
+
+    func crcs(of set: GranuleSet) -> [UInt32] {
+        var result: [UInt32] = []
+        set.forEach { result.append(crcs[$0 - granules.lowerBound]) }
+        return result
+    }
+
+    func coversBlock(_ geometry: Geometry) -> Bool {
+        granules.count == geometry.granulesPerBlock
+    }
+}
+
+/// Bytes for the one who asked: a range of a buffer.
+public struct ReadReply: Sendable {
+    public let buffer: AlignedBuffer
+    public let range: Range<Int>
+    public var bytes: UnsafeRawBufferPointer { buffer.slice(range) }
+}
+
+/// One read of the user, split into parts by block.
+final class ReadRequest: @unchecked Sendable {
+    let reply: @Sendable (Result<ReadReply, VolumeError>) -> Void
+    let buffer: AlignedBuffer
+    let range: Range<Int>
+    var partsLeft: Int
+    var error: VolumeError?
+
+    init(
+        buffer: AlignedBuffer, range: Range<Int>, parts: Int,
+        reply: @escaping @Sendable (Result<ReadReply, VolumeError>) -> Void
+    ) {
+        self.buffer = buffer
+        self.range = range
+        partsLeft = parts
+        self.reply = reply
+    }
+}
+
+/// The part of a read that falls into one block.
+final class ReadPart: @unchecked Sendable {
+    let block: UInt64
+    let granules: Range<Int>
+    /// Where the first granule goes in the request's buffer.
+    let targetOffset: Int
+    let request: ReadRequest
+    var wasMiss = false
+    var roundsLeft = 3
+
+    init(block: UInt64, granules: Range<Int>, targetOffset: Int, request: ReadRequest) {
+        self.block = block
+        self.granules = granules
+        self.targetOffset = targetOffset
+        self.request = request
+    }
+}
+
+/// A question to the store under way, and who waits for the answer.
+final class Fetch {
+    let kind: FetchTask.Kind
+    var readers: [ReadPart] = []
+    var writer: WriteOp?
+    var upload: Upload?
+    /// Granules that records named since the question was asked: the answer is older than they.
+    var overtaken = GranuleSet()
+
+    init(kind: FetchTask.Kind) { self.kind = kind }
+}
+
+/// One block on its way to the store.
+final class Upload: @unchecked Sendable {
+    let block: UInt64
+    /// u: the content sent is that of this user write.
+    var asOf: LSN = 0
+    var task: UploadTask?
+    var failures = 0
+
+    init(block: UInt64) { self.block = block }
+}
+
+/// What is going on with one block; exists only while something is.
+final class BlockActivity {
+    var writer: WriteOp?
+    var queuedWrites: Fifo<WriteOp> = Fifo()
+    /// Granules with a slot write of the user in flight.
+    var directBusy = GranuleSet()
+    var fetch: Fetch?
+    /// Granules with a slot write of a fill in flight, and those of them that a record has touched
+    /// since: the fill's own record must not name them (I4).
+    var fillBusy = GranuleSet()
+    var fillOvertaken = GranuleSet()
+    var isFilling = false
+    var upload: Upload?
+    var isDestaging = false
+
+    var busy: GranuleSet { directBusy.union(fillBusy) }
+
+    var isIdle: Bool {
+        writer == nil && queuedWrites.isEmpty && fetch == nil && !isFilling && upload == nil
+            && !isDestaging
+    }
+}

@@ -1,0 +1,46 @@
+/// Counters since the start, and gauges.
+public struct VolumeStatistics: Sendable, Equatable {
+    // Gauges.
+    public var currentSize = 0
+    public var initialSize = 0
+    public var dirtyBlocks = 0
+    public var dirtyBytes = 0
+    public var ringBytesUsed = 0
+    public var ringBytes = 0
+    public var isPoisoned = false
+
+    // Counters: blocks.
+    public var readHits = 0
+    public var readMisses = 0
+    public var writeHits = 0
+    public var writeMisses = 0
+    public var verified = 0
+    public var mismatch = 0
+
+    // Counters: store.
+    public var storeGets = 0
+    public var storePuts = 0
+    public var storeDeletes = 0
+    public var zeroBlocksRead = 0
+    public var zeroBlocksWritten = 0
+    public var storeErrors = 0
+
+    // Counters: cache file.
+    public var groups = 0
+    public var flushes = 0
+    public var checkpoints = 0
+    public var seals = 0
+    public var destagedGranules = 0
+    public var evictions = 0
+
+    public init() {}
+
+    /// Counters to zero; gauges stay.
+    public mutating func reset() {
+        var fresh = VolumeStatistics()
+        fresh.initialSize = initialSize
+        fresh.ringBytes = ringBytes
+        fresh.isPoisoned = isPoisoned
+        self = fresh
+    }
+}

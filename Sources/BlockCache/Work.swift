@@ -1,0 +1,166 @@
+import BlockStore
+import CacheFile
+import FileIO
+import Journal
+
+/// I/O that the engine wants done. Whoever carries it out reports back with the engine event that
+/// each case names. Carrying it out needs no lock.
+enum Work {
+    /// Write the group at the file offset, then `groupWritten`.
+    case writeGroup(JournalGroup, offset: Int)
+    /// `fdatasync`, then `flushed`.
+    case flush
+    /// Write granules into a slot, then `slotWritten`.
+    case writeSlot(SlotWrite)
+    /// Run the plan, then `planDone`.
+    case read(PlanTask)
+    /// Copy journaled granules into their slot, then `destaged`.
+    case destage(DestageTask)
+    /// Write in any order, then `checkpointWritten`.
+    case checkpoint([PlacedWrite])
+    /// Ask the store, then `fetched`.
+    case fetch(FetchTask)
+    /// Send a block or its deletion, then `uploaded`.
+    case upload(UploadTask)
+    /// Call it.
+    case reply(@Sendable () -> Void)
+    /// Tell the log.
+    case log(LogLine)
+}
+
+struct LogLine: Sendable {
+    enum Level: Sendable { case info, warning, error }
+    let level: Level
+    let text: String
+}
+
+/// Granules on their way into a slot: a user write or a fill. The granules are marked busy.
+final class SlotWrite: @unchecked Sendable {
+    let block: UInt64
+    let slot: Int
+    let granules: GranuleSet
+    /// Holds the images of the granules from `firstGranule` on.
+    let buffer: AlignedBuffer
+    let firstGranule: Int
+    let purpose: Purpose
+    /// Incarnation of the slot when the write began.
+    let incarnation: UInt32
+
+    enum Purpose {
+        case user(WriteOp)
+        case fill(Fetched)
+    }
+
+    init(
+        block: UInt64, slot: Int, granules: GranuleSet, buffer: AlignedBuffer, firstGranule: Int,
+        purpose: Purpose, incarnation: UInt32
+    ) {
+        self.block = block
+        self.slot = slot
+        self.granules = granules
+        self.buffer = buffer
+        self.firstGranule = firstGranule
+        self.purpose = purpose
+        self.incarnation = incarnation
+    }
+
+    /// What to write where.
+    func writes(_ geometry: Geometry) -> [(bytes: UnsafeRawBufferPointer, offset: Int)] {
+        let size = geometry.granuleSize
+        return granules.runs.map { run in
+            let from = (run.lowerBound - firstGranule) * size
+            return (
+                buffer.slice(from..<from + run.count * size),
+                geometry.slotOffset(slot) + run.lowerBound * size
+            )
+        }
+    }
+}
+
+/// A plan and what happens with its outcome.
+final class PlanTask: @unchecked Sendable {
+    let plan: ReadPlan
+    let purpose: Purpose
+
+    enum Purpose {
+        case userRead(ReadPart)
+        case merge(WriteOp)
+        case snapshot(Upload)
+    }
+
+    init(_ plan: ReadPlan, _ purpose: Purpose) {
+        self.plan = plan
+        self.purpose = purpose
+    }
+}
+
+/// Granules from the journal into their slot.
+final class DestageTask: @unchecked Sendable {
+    let plan: ReadPlan
+    let slot: Int
+    let incarnation: UInt32
+    let items: [Overlay]
+
+    init(plan: ReadPlan, slot: Int, incarnation: UInt32, items: [Overlay]) {
+        self.plan = plan
+        self.slot = slot
+        self.incarnation = incarnation
+        self.items = items
+    }
+
+    /// What to write where, once the plan has run: item k lies at k * granuleSize of the target.
+    func writes(_ geometry: Geometry) -> [(bytes: UnsafeRawBufferPointer, offset: Int)] {
+        let size = geometry.granuleSize
+        return items.enumerated().map { number, item in
+            (
+                plan.target.slice(number * size..<(number + 1) * size),
+                geometry.slotOffset(slot) + item.granule * size
+            )
+        }
+    }
+}
+
+/// A question to the store about one block.
+final class FetchTask: @unchecked Sendable {
+    enum Kind {
+        /// The content.
+        case get
+        /// The version only, to verify what a restart left.
+        case head
+    }
+    let block: UInt64
+    let kind: Kind
+    let blockSize: Int
+
+    init(block: UInt64, kind: Kind, blockSize: Int) {
+        self.block = block
+        self.kind = kind
+        self.blockSize = blockSize
+    }
+}
+
+/// A block as the store gave it; `buffer` is nil when it is absent, and for `head`.
+final class Fetched: @unchecked Sendable {
+    let version: ObjectVersion
+    let buffer: AlignedBuffer?
+
+    init(version: ObjectVersion, buffer: AlignedBuffer?) {
+        self.version = version
+        self.buffer = buffer
+    }
+}
+
+/// A block as of one user write, for the store. Zeros are sent as a deletion.
+final class UploadTask: @unchecked Sendable {
+    let upload: Upload
+    let block: UInt64
+    let buffer: AlignedBuffer
+    let isZero: Bool
+
+    init(upload: Upload, block: UInt64, buffer: AlignedBuffer, isZero: Bool) {
+        self.upload = upload
+        self.block = block
+        self.buffer = buffer
+        self.isZero = isZero
+    }
+}

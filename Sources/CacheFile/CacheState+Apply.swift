@@ -1,0 +1,168 @@
+import FileIO
+import Journal
+
+/// A record that contradicts the state it is applied to: damage, or a bug. Replay refuses the file.
+package struct ContradictionError: Error {
+    package let what: String
+}
+
+extension CacheState {
+    /// Applies one record.
+    ///
+    /// - Parameters:
+    ///   - group: the journal group that carries it, and the first data block of this record in it.
+    ///   - overlaysOnly: the record is at or below checkpointLSN: the directory already shows it.
+    package func apply(
+        _ record: Record, lsn: LSN, epoch: UInt64, group: JournalGroup, dataIndex: Int,
+        overlaysOnly: Bool = false
+    ) throws(ContradictionError) {
+        switch record {
+        case .data(let data):
+            putOverlays(data, lsn: lsn, group: group, dataIndex: dataIndex)
+            if !overlaysOnly { try applyData(data, lsn: lsn, epoch: epoch) }
+        case .map(let map):
+            let granules = map.flags.contains(.extend)
+                ? map.granules : .all(geometry.granulesPerBlock)
+            removeOverlays(map.block, granules)
+            if !overlaysOnly { try applyMap(map, lsn: lsn, epoch: epoch) }
+        case .clean(let clean):
+            if !overlaysOnly { try applyClean(clean, lsn: lsn) }
+        case .evict(let evict):
+            removeOverlays(evict.block, evict.granules ?? .all(geometry.granulesPerBlock))
+            if !overlaysOnly { try applyEvict(evict, lsn: lsn) }
+        case .epoch:
+            break
+        }
+    }
+
+    private func expect(_ slot: UInt32, holds block: UInt64, _ what: String) throws(ContradictionError) -> Int {
+        let slot = Int(slot)
+        guard slots.block(slot) == block else {
+            throw ContradictionError(what: "\(what) of block \(block): slot \(slot) does not hold it")
+        }
+        return slot
+    }
+
+    private func putOverlays(_ data: DataRecord, lsn: LSN, group: JournalGroup, dataIndex: Int) {
+        let blocksPerGranule = geometry.granuleSize / RingFormat.blockSize
+        var set = overlays[data.block] ?? BlockOverlays()
+        for (number, granule) in data.granules.enumerated() {
+            if set[granule].map({ $0.isDestaged }) ?? true { liveOverlays += 1 }
+            set.put(
+                Overlay(
+                    granule: granule, lsn: lsn, crc: data.crcs[number], group: group,
+                    dataIndex: dataIndex + number * blocksPerGranule))
+            marks.append(
+                OverlayMark(position: group.position, block: data.block, granule: granule, lsn: lsn))
+        }
+        overlays[data.block] = set
+    }
+
+    private func applyData(_ data: DataRecord, lsn: LSN, epoch: UInt64) throws(ContradictionError) {
+        let slot = try expect(data.slot, holds: data.block, "DATA")
+        becomeDirty(slot, lsn: lsn, epoch: epoch)
+    }
+
+    private func becomeDirty(_ slot: Int, lsn: LSN, epoch: UInt64) {
+        if slots.state(slot) == .clean {
+            setState(slot, .dirty)
+            slots.setEpoch(slot, epoch)
+        }
+        slots.setLSN(slot, lsn)
+        slots.setDataLSN(slot, lsn)
+    }
+
+    private func applyMap(_ map: MapRecord, lsn: LSN, epoch: UInt64) throws(ContradictionError) {
+        if map.flags.contains(.extend) {
+            let slot = try expect(map.slot, holds: map.block, "MAP EXTEND")
+            addGranules(slot, map)
+            if map.flags.contains(.zeroBase) { slots.setZeroBase(slot, true) }
+            if !map.flags.contains(.keepBase) { slots.setBase(slot, map.base) }
+            if map.flags.contains(.fill) {
+                slots.setLSN(slot, lsn)
+            } else {
+                becomeDirty(slot, lsn: lsn, epoch: epoch)
+            }
+            return
+        }
+        let slot = Int(map.slot)
+        guard slots.isFree(slot), slots.state(slot) == .free else {
+            throw ContradictionError(what: "MAP of block \(map.block): slot \(slot) is not free")
+        }
+        var base = map.base
+        if let old = self.slot(of: map.block) {
+            guard map.oldSlot == UInt32(old) else {
+                throw ContradictionError(what: "MAP of block \(map.block): it is in slot \(old)")
+            }
+            if map.flags.contains(.keepBase) { base = slots.base(old) }
+            unmap(old, lsn: lsn)
+        } else if map.oldSlot != Record.noSlot {
+            throw ContradictionError(what: "MAP of block \(map.block): it is in no slot")
+        }
+        slots.setBlock(slot, map.block)
+        index.insert(map.block, slot: slot)
+        incarnations[slot] &+= 1
+        slots.setLSN(slot, lsn)
+        slots.setBase(slot, base)
+        slots.setZeroBase(slot, map.flags.contains(.zeroBase))
+        addGranules(slot, map)
+        if map.flags.contains(.fill) {
+            setState(slot, .clean)
+        } else {
+            setState(slot, .dirty)
+            slots.setDataLSN(slot, lsn)
+            slots.setEpoch(slot, epoch)
+        }
+    }
+
+    private func addGranules(_ slot: Int, _ map: MapRecord) {
+        var next = map.crcs.makeIterator()
+        map.granules.forEach { granule in
+            if let crc = next.next() { slots.setCRC(slot, granule, crc) }
+        }
+        slots.setValid(slot, slots.valid(slot).union(map.granules))
+    }
+
+    private func applyClean(_ clean: CleanRecord, lsn: LSN) throws(ContradictionError) {
+        let slot = try expect(clean.slot, holds: clean.block, "CLEAN")
+        // The base always moves, the state only if nothing newer was written (I7).
+        slots.setBase(slot, clean.base)
+        slots.setLSN(slot, lsn)
+        if slots.state(slot) == .dirty, slots.dataLSN(slot) <= clean.asOf {
+            setState(slot, .clean)
+        }
+    }
+
+    private func applyEvict(_ evict: EvictRecord, lsn: LSN) throws(ContradictionError) {
+        let slot = try expect(evict.slot, holds: evict.block, "EVICT")
+        if let granules = evict.granules {
+            slots.setValid(slot, slots.valid(slot).subtracting(granules))
+            slots.setLSN(slot, lsn)
+            reuseLSNs[slot] = lsn
+        } else {
+            unmap(slot, lsn: lsn)
+        }
+    }
+
+    private func unmap(_ slot: Int, lsn: LSN) {
+        index.remove(slots.block(slot), slot: slot) { [slots] in slots.block($0) }
+        setState(slot, .free)
+        slots.clear(slot)
+        reuseLSNs[slot] = lsn
+        incarnations[slot] &+= 1
+    }
+
+    private func setState(_ slot: Int, _ state: SlotState) {
+        count(slots.state(slot), -1)
+        slots.setState(slot, state)
+        count(state, 1)
+    }
+
+    func count(_ state: SlotState, _ by: Int) {
+        switch state {
+        case .clean: cleanSlots += by
+        case .dirty: dirtySlots += by
+        default: break
+        }
+    }
+}

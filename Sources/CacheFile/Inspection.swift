@@ -1,0 +1,54 @@
+import FileIO
+import Journal
+
+/// What a look at a cache file found; nothing was written.
+public struct Inspection: Sendable {
+    public let superblock: Superblock
+    public let geometry: Geometry
+    public let findings: [Finding]
+    public let dirtyBlocks: Int
+    public let cleanBlocks: Int
+    /// Bytes of dirty blocks that are held locally.
+    public let dirtyBytes: Int
+    public let replayGroups: Int
+    public let endLSN: LSN
+    /// The last session did not mark the file clean.
+    public let needsReplay: Bool
+    public let ringBytesUsed: Int
+
+    public var worst: Finding.Severity? {
+        let order: [Finding.Severity] = [.info, .warning, .error, .fatal]
+        return findings.map(\.severity).max {
+            (order.firstIndex(of: $0) ?? 0) < (order.firstIndex(of: $1) ?? 0)
+        }
+    }
+}
+
+extension CacheFiles {
+    /// Runs recovery in memory on an open file. Throws what a mount would.
+    public static func inspect(_ file: any FileIO) throws(CacheFileError) -> Inspection {
+        let recovered = try Recovery.run(file)
+        let sb = recovered.superblock
+        let state = recovered.state
+        var dirtyBytes = 0
+        for slot in 0..<state.geometry.slotCount where state.slots.rawState(slot) == 2 {
+            dirtyBytes += state.local(slot: slot).count * state.geometry.granuleSize
+        }
+        return Inspection(
+            superblock: sb, geometry: recovered.geometry, findings: recovered.findings,
+            dirtyBlocks: state.dirtySlots, cleanBlocks: state.cleanSlots, dirtyBytes: dirtyBytes,
+            replayGroups: recovered.scan.accepted.count, endLSN: recovered.scan.end.lsn,
+            needsReplay: sb.state != Superblock.State.clean.rawValue,
+            ringBytesUsed: Int(recovered.scan.end.position - sb.tail.position))
+    }
+
+    /// Opens a file to look at it, with a shared lock: `.locked` when a mount has it.
+    public static func inspect(_ path: String) throws(CacheFileError) -> Inspection {
+        let file = try io { () throws(FileError) in
+            let file = try PosixFile.open(path, readOnly: true)
+            try file.lock(exclusive: false)
+            return file
+        }
+        return try inspect(file)
+    }
+}

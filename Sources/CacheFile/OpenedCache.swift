@@ -1,0 +1,178 @@
+import FileIO
+import Journal
+
+/// What a cache file is bound to. docs/format.md, "Binding".
+public struct VolumeIdentity: Sendable, Equatable {
+    /// SHA-256 over the canonical name of the volume, 32 bytes.
+    public var binding: [UInt8]
+    /// 16 bytes, zero when the volume has none.
+    public var volumeUUID: [UInt8]
+    public var blockSize: Int
+    public var volumeBlocks: UInt64
+
+    public init(binding: [UInt8], volumeUUID: [UInt8], blockSize: Int, volumeBlocks: UInt64) {
+        precondition(binding.count == 32 && volumeUUID.count == 16)
+        self.binding = binding
+        self.volumeUUID = volumeUUID
+        self.blockSize = blockSize
+        self.volumeBlocks = volumeBlocks
+    }
+}
+
+/// Who mounts, for diagnosis only.
+public struct SessionInfo: Sendable {
+    public var creator: String
+    public var mounter: String
+    public var host: String
+    public var bootID: [UInt8]
+    /// Seconds since 1970.
+    public var mountedAt: UInt64
+
+    public init(creator: String, mounter: String, host: String, bootID: [UInt8], mountedAt: UInt64) {
+        self.creator = creator
+        self.mounter = mounter
+        self.host = host
+        self.bootID = bootID.count == 16 ? bootID : [UInt8](repeating: 0, count: 16)
+        self.mountedAt = mountedAt
+    }
+}
+
+/// A recovered cache with a session of its own, ready for the engine.
+///
+/// `@unchecked Sendable`: it is handed from the thread that opened it to the engine, which keeps
+/// `state`, `journal` parts and `checkpointer` under its lock; the file is safe from any thread.
+public final class OpenedCache: @unchecked Sendable {
+    public let file: any FileIO
+    public let geometry: Geometry
+    public let seeds: SeedSpace
+    public let state: CacheState
+    public let checkpointer: Checkpointer
+    /// Granules that the first group of the session must declare invalid (I21).
+    public let droppedFills: [EvictRecord]
+    public let findings: [Finding]
+    /// One line when the last session did not end cleanly.
+    public let recoverySummary: String?
+    /// No copy of the data survives the process: fsync has to reach the store.
+    public let isVolatile: Bool
+    public internal(set) var warnings: [String] = []
+
+    let end: RingPoint
+    let starts: [RingPoint]
+    let firstEpoch: UInt64
+
+    init(
+        file: any FileIO, recovered: RecoveredFile, checkpointer: Checkpointer,
+        summary: String?, isVolatile: Bool
+    ) {
+        self.file = file
+        geometry = recovered.geometry
+        seeds = recovered.seeds
+        state = recovered.state
+        self.checkpointer = checkpointer
+        droppedFills = recovered.droppedFills
+        findings = recovered.findings
+        recoverySummary = summary
+        self.isVolatile = isVolatile
+        end = recovered.scan.end
+        starts = recovered.scan.accepted.map {
+            RingPoint(
+                position: $0.header.position, lsn: $0.header.firstLSN,
+                prevGroupCRC: $0.header.prevGroupCRC)
+        }
+        firstEpoch = recovered.lastEpoch + 1
+    }
+
+    /// The journal of this session, at the end of what recovery accepted.
+    public func makeJournal() -> Journal {
+        Journal(
+            geometry: geometry.ring, session: checkpointer.superblock.session, seeds: seeds,
+            epoch: firstEpoch, end: end, tail: checkpointer.superblock.tail.position,
+            starts: starts)
+    }
+
+    public var slotCount: Int { geometry.slotCount }
+    public var dirtyBlocks: Int { state.dirtySlots }
+    public var cleanBlocks: Int { state.cleanSlots }
+
+    /// Tells other processes whether this one serves a mount, or is starting or stopping.
+    public func setServing(_ serving: Bool) { (file as? PosixFile)?.setServing(serving) }
+}
+
+/// Opens a file for a session: recovery steps 1 to 8.
+public enum SessionStart {
+    /// - Parameters:
+    ///   - file: locked by the caller, if it can be locked.
+    ///   - identity: nil skips the binding check (tests).
+    public static func open(
+        _ file: any FileIO, identity: VolumeIdentity?, info: SessionInfo, isVolatile: Bool = false
+    ) throws(CacheFileError) -> OpenedCache {
+        // What a kill left in the page cache becomes durable before anything is concluded from
+        // it (I6).
+        try io { () throws(FileError) in try file.flush() }
+        let recovered = try Recovery.run(file)
+        if let identity { try Binding.check(recovered.superblock, identity) }
+        let sb = try begin(file, recovered, info)
+        let checkpointer = Checkpointer(
+            geometry: recovered.geometry, seeds: recovered.seeds, superblock: sb,
+            root: recovered.root)
+        return OpenedCache(
+            file: file, recovered: recovered, checkpointer: checkpointer,
+            summary: summary(recovered), isVolatile: isVolatile)
+    }
+
+    /// Step 8: the session exists once its superblock is durable; nothing was written before.
+    private static func begin(
+        _ file: any FileIO, _ recovered: RecoveredFile, _ info: SessionInfo
+    ) throws(CacheFileError) -> Superblock {
+        let geometry = recovered.geometry
+        let old = recovered.superblock
+        return try io { () throws(FileError) in
+            if !recovered.superblocks.badCopies.isEmpty {
+                try SuperblockSet.write(old, to: file) { geometry.superblockOffset($0) }
+                try file.flush()
+            }
+            var sb = old.successor()
+            sb.session += 1
+            sb.state = Superblock.State.mounted.rawValue
+            sb.recoveredLSN = recovered.scan.end.lsn - 1
+            sb.recoveredPosition = recovered.scan.end.position
+            sb.recoveredCRC = recovered.scan.end.prevGroupCRC
+            sb.mounter = info.mounter
+            sb.host = info.host
+            sb.bootID = info.bootID
+            sb.mountedAt = info.mountedAt
+            try SuperblockSet.write(sb, to: file) { geometry.superblockOffset($0) }
+            try file.flush()
+            return sb
+        }
+    }
+
+    private static func summary(_ recovered: RecoveredFile) -> String? {
+        guard recovered.superblock.state != Superblock.State.clean.rawValue else { return nil }
+        let groups = recovered.scan.accepted.count
+        let torn = recovered.scan.verdict == .tornTail ? ", torn tail cut" : ""
+        return "recovered after an unclean end: \(groups) journal groups replayed\(torn), "
+            + "\(recovered.state.dirtySlots) dirty blocks"
+    }
+}
+
+enum Binding {
+    /// Refuses a file that belongs to another volume.
+    static func check(_ sb: Superblock, _ identity: VolumeIdentity) throws(CacheFileError) {
+        if sb.blockSize != UInt32(identity.blockSize) {
+            throw CacheFileError(
+                .otherBlockSize, "made for blocks of \(sb.blockSize) bytes, not \(identity.blockSize)")
+        }
+        if sb.binding != identity.binding {
+            throw CacheFileError(.otherVolume, "BIND_MISMATCH: made for another volume")
+        }
+        let none = [UInt8](repeating: 0, count: 16)
+        if sb.volumeUUID != none, identity.volumeUUID != none, sb.volumeUUID != identity.volumeUUID {
+            throw CacheFileError(.otherVolume, "BIND_MISMATCH: made for a volume of another UUID")
+        }
+        if sb.volumeBlocks != identity.volumeBlocks {
+            let size = sb.volumeBlocks * UInt64(sb.blockSize)
+            throw CacheFileError(.otherSize, "made for a volume of \(size) bytes")
+        }
+    }
+}

@@ -1,0 +1,171 @@
+import FileIO
+import Journal
+
+extension Record {
+    /// The record as it goes into the journal.
+    public func encode(_ geometry: Geometry) -> RawRecord {
+        switch self {
+        case .data(let data):
+            var body = ByteWriter()
+            body.put(UInt16(data.firstGranule))
+            body.put(UInt16(data.crcs.count))
+            body.put(data.dataPosition)
+            body.put(UInt32(data.crcs.count * geometry.granuleSize))
+            body.put(UInt32(0))
+            for crc in data.crcs { body.put(crc) }
+            return RawRecord(
+                type: TypeCode.data.rawValue, slot: data.slot, block: data.block, aux: 0,
+                body: body.padded)
+        case .map(let map):
+            var body = ByteWriter()
+            body.put(map.oldSlot)
+            body.put(UInt32(map.base.kind.rawValue))
+            body.put(map.base.bytes)
+            body.put(map.granules, words: geometry.bitmapBytes / 8)
+            for crc in map.crcs { body.put(crc) }
+            return RawRecord(
+                type: TypeCode.map.rawValue, flags: map.flags.rawValue, slot: map.slot,
+                block: map.block, aux: 0, body: body.padded)
+        case .clean(let clean):
+            var body = ByteWriter()
+            body.put(UInt64(clean.base.kind.rawValue))
+            body.put(clean.base.bytes)
+            return RawRecord(
+                type: TypeCode.clean.rawValue, slot: clean.slot, block: clean.block,
+                aux: clean.asOf, body: body.padded)
+        case .evict(let evict):
+            var body = ByteWriter()
+            if let granules = evict.granules {
+                body.put(granules, words: geometry.bitmapBytes / 8)
+            }
+            return RawRecord(
+                type: TypeCode.evict.rawValue, flags: evict.granules == nil ? 0 : 1,
+                slot: evict.slot, block: evict.block, aux: 0, body: body.padded)
+        case .epoch(let epoch):
+            return RawRecord(
+                type: TypeCode.epoch.rawValue, slot: Self.noSlot, block: 0, aux: epoch)
+        }
+    }
+
+    /// Decodes and checks a record against the geometry; nil for anything that is not exactly as
+    /// `encode` makes it. Never reads outside `raw`.
+    public static func decode(_ raw: RawRecord, _ geometry: Geometry) -> Record? {
+        guard let type = TypeCode(rawValue: raw.type) else { return nil }
+        if type != .epoch {
+            guard raw.slot < UInt32(clamping: geometry.slotCount) else { return nil }
+            guard raw.block < geometry.volumeBlocks else { return nil }
+        }
+        return raw.body.withUnsafeBytes { body -> Record? in
+            switch type {
+            case .data: decodeData(raw, body, geometry)
+            case .map: decodeMap(raw, body, geometry)
+            case .clean: decodeClean(raw, body)
+            case .evict: decodeEvict(raw, body, geometry)
+            case .epoch:
+                raw.flags == 0 && raw.slot == noSlot && body.isEmpty ? .epoch(raw.aux) : nil
+            }
+        }
+    }
+
+    private static func decodeData(
+        _ raw: RawRecord, _ body: UnsafeRawBufferPointer, _ geometry: Geometry
+    ) -> Record? {
+        guard raw.flags == 0, raw.aux == 0, body.count >= 16 else { return nil }
+        let first = Int(body.field(0, UInt16.self))
+        let count = Int(body.field(2, UInt16.self))
+        guard count >= 1, first + count <= geometry.granulesPerBlock else { return nil }
+        guard Int(body.field(8, UInt32.self)) == count * geometry.granuleSize else { return nil }
+        guard body.field(12, UInt32.self) == 0 else { return nil }
+        guard let crcs = readCRCs(body, at: 16, count: count) else { return nil }
+        return .data(
+            DataRecord(
+                slot: raw.slot, block: raw.block, firstGranule: first, crcs: crcs,
+                dataPosition: body.field(4)))
+    }
+
+    private static func decodeMap(
+        _ raw: RawRecord, _ body: UnsafeRawBufferPointer, _ geometry: Geometry
+    ) -> Record? {
+        let flags = MapRecord.Flags(rawValue: raw.flags)
+        guard MapRecord.Flags.known.isSuperset(of: flags), raw.aux == 0 else { return nil }
+        let bitmapAt = 32
+        guard body.count >= bitmapAt + geometry.bitmapBytes else { return nil }
+        guard let base = readBase(body, kindAt: 4, kindBytes: 4, at: 8) else { return nil }
+        guard let granules = readGranules(body, at: bitmapAt, geometry) else { return nil }
+        let crcs = readCRCs(body, at: bitmapAt + geometry.bitmapBytes, count: granules.count)
+        guard let crcs else { return nil }
+        let oldSlot: UInt32 = body.field(0)
+        guard oldSlot == noSlot || oldSlot < UInt32(clamping: geometry.slotCount) else { return nil }
+        guard oldSlot == noSlot || !flags.contains(.extend) else { return nil }
+        return .map(
+            MapRecord(
+                slot: raw.slot, block: raw.block, flags: flags, oldSlot: oldSlot, base: base,
+                granules: granules, crcs: crcs))
+    }
+
+    private static func decodeClean(_ raw: RawRecord, _ body: UnsafeRawBufferPointer) -> Record? {
+        guard raw.flags == 0, body.count == 32 else { return nil }
+        guard let base = readBase(body, kindAt: 0, kindBytes: 8, at: 8) else { return nil }
+        return .clean(CleanRecord(slot: raw.slot, block: raw.block, asOf: raw.aux, base: base))
+    }
+
+    private static func decodeEvict(
+        _ raw: RawRecord, _ body: UnsafeRawBufferPointer, _ geometry: Geometry
+    ) -> Record? {
+        guard raw.aux == 0 else { return nil }
+        if raw.flags == 0 {
+            guard body.isEmpty else { return nil }
+            return .evict(EvictRecord(slot: raw.slot, block: raw.block))
+        }
+        guard raw.flags == 1, body.count == geometry.bitmapBytes else { return nil }
+        guard let granules = readGranules(body, at: 0, geometry) else { return nil }
+        return .evict(EvictRecord(slot: raw.slot, block: raw.block, granules: granules))
+    }
+
+    // MARK: Parts
+
+    private static func readCRCs(
+        _ body: UnsafeRawBufferPointer, at offset: Int, count: Int
+    ) -> [UInt32]? {
+        let end = offset + 4 * count
+        guard body.count == (end + 7) & ~7 else { return nil }
+        guard body[end...].allSatisfy({ $0 == 0 }) else { return nil }
+        return (0..<count).map { body.field(offset + 4 * $0) }
+    }
+
+    private static func readBase(
+        _ body: UnsafeRawBufferPointer, kindAt: Int, kindBytes: Int, at offset: Int
+    ) -> Base? {
+        guard let kind = Base.Kind(rawValue: body.field(kindAt)) else { return nil }
+        guard body[kindAt + 1..<kindAt + kindBytes].allSatisfy({ $0 == 0 }) else { return nil }
+        return Base(kind, body.copy(offset, 24))
+    }
+
+    private static func readGranules(
+        _ body: UnsafeRawBufferPointer, at offset: Int, _ geometry: Geometry
+    ) -> GranuleSet? {
+        var granules = GranuleSet()
+        for word in 0..<geometry.bitmapBytes / 8 {
+            granules[word: word] = body.field(offset + 8 * word)
+        }
+        let all = GranuleSet.all(geometry.granulesPerBlock)
+        return all.isSuperset(of: granules) ? granules : nil
+    }
+}
+
+/// Gathers little-endian fields.
+private struct ByteWriter {
+    private var bytes: [UInt8] = []
+
+    mutating func put<Value: FixedWidthInteger>(_ value: Value) {
+        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func put(_ more: [UInt8]) { bytes.append(contentsOf: more) }
+
+    mutating func put(_ granules: GranuleSet, words: Int) {
+        for word in 0..<words { put(granules[word: word]) }
+    }
+
+    var padded: [UInt8] { bytes + [UInt8](repeating: 0, count: -bytes.count & 7) }
+}

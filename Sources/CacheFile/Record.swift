@@ -1,0 +1,145 @@
+// The records of the journal. The common head is in Journal/GroupFormat.swift; offsets below are
+// from the start of the record. docs/format.md, "Records".
+
+import FileIO
+import Journal
+
+/// Identity of the S3 object a block derives from: kind and 24 bytes, as in a hot entry.
+public struct Base: Sendable, Equatable, Hashable {
+    public enum Kind: UInt8, Sendable {
+        /// Never read or listed.
+        case unknown = 0
+        /// There is no object.
+        case absent = 1
+        /// 16 bytes; the entity tag is their lower-case hex.
+        case md5 = 2
+        /// 16 bytes and u32 number of parts.
+        case multipart = 3
+        /// The text itself, up to 24 bytes.
+        case text = 4
+        /// First 24 bytes of the SHA-256 of a longer text.
+        case hashed = 5
+    }
+
+    public var kind: Kind
+    /// Always 24.
+    public var bytes: [UInt8]
+
+    public init(_ kind: Kind, _ bytes: [UInt8] = []) {
+        precondition(bytes.count <= 24)
+        self.kind = kind
+        self.bytes = bytes + [UInt8](repeating: 0, count: 24 - bytes.count)
+    }
+
+    public static let unknown = Base(.unknown)
+    public static let absent = Base(.absent)
+}
+
+/// One record, decoded.
+public enum Record: Sendable, Equatable {
+    case data(DataRecord)
+    case map(MapRecord)
+    case clean(CleanRecord)
+    case evict(EvictRecord)
+    case epoch(UInt64)
+
+    public static let noSlot = UInt32.max
+
+    enum TypeCode: UInt8 {
+        case data = 1
+        case map = 2
+        // 3 ZERO and 6 INTENT are laid out in docs/format.md and not written by this version.
+        case clean = 4
+        case evict = 5
+        case epoch = 7
+    }
+}
+
+/// DATA: full images of neighbouring granules in the journal; destaged later.
+/// 24 firstGranule u16, 26 granuleCount u16, 28 dataPos u32 (4 KiB units), 32 dataLen u32,
+/// 36 rangeCount u16 = 0, 38 zero, 40 crc u32 each.
+public struct DataRecord: Sendable, Equatable {
+    public var slot: UInt32
+    public var block: UInt64
+    public var firstGranule: Int
+    public var crcs: [UInt32]
+    public var dataPosition: UInt32
+    public var granules: Range<Int> { firstGranule..<firstGranule + crcs.count }
+
+    public init(slot: UInt32, block: UInt64, firstGranule: Int, crcs: [UInt32], dataPosition: UInt32) {
+        self.slot = slot
+        self.block = block
+        self.firstGranule = firstGranule
+        self.crcs = crcs
+        self.dataPosition = dataPosition
+    }
+}
+
+/// MAP: a block is in a slot and these granules of it are valid there.
+/// 24 oldSlot u32, 28 baseKind u8, 29 zero, 32 base 24 bytes, 56 bitmap, then crc u32 per set bit.
+public struct MapRecord: Sendable, Equatable {
+    public struct Flags: OptionSet, Sendable {
+        public let rawValue: UInt8
+        public init(rawValue: UInt8) { self.rawValue = rawValue }
+        /// Adds granules to the entry that is there.
+        public static let extend = Flags(rawValue: 1)
+        /// The content came from S3.
+        public static let fill = Flags(rawValue: 2)
+        /// Granules not valid are zeros.
+        public static let zeroBase = Flags(rawValue: 16)
+        /// The base of the entry stays.
+        public static let keepBase = Flags(rawValue: 32)
+        static let known: Flags = [.extend, .fill, .zeroBase, .keepBase]
+    }
+
+    public var slot: UInt32
+    public var block: UInt64
+    public var flags: Flags
+    public var oldSlot: UInt32
+    public var base: Base
+    public var granules: GranuleSet
+    /// One for each granule in the set, ascending.
+    public var crcs: [UInt32]
+
+    public init(
+        slot: UInt32, block: UInt64, flags: Flags, oldSlot: UInt32 = Record.noSlot,
+        base: Base = .unknown, granules: GranuleSet, crcs: [UInt32]
+    ) {
+        precondition(granules.count == crcs.count)
+        self.slot = slot
+        self.block = block
+        self.flags = flags
+        self.oldSlot = oldSlot
+        self.base = base
+        self.granules = granules
+        self.crcs = crcs
+    }
+}
+
+/// CLEAN: the content as of `asOf` is in S3 under this identity. 24 kind u8, 25 zero, 32 24 bytes.
+public struct CleanRecord: Sendable, Equatable {
+    public var slot: UInt32
+    public var block: UInt64
+    public var asOf: LSN
+    public var base: Base
+
+    public init(slot: UInt32, block: UInt64, asOf: LSN, base: Base) {
+        self.slot = slot
+        self.block = block
+        self.asOf = asOf
+        self.base = base
+    }
+}
+
+/// EVICT: the slot is free again or, with a bitmap at 24, these granules are no longer valid.
+public struct EvictRecord: Sendable, Equatable {
+    public var slot: UInt32
+    public var block: UInt64
+    public var granules: GranuleSet?
+
+    public init(slot: UInt32, block: UInt64, granules: GranuleSet? = nil) {
+        self.slot = slot
+        self.block = block
+        self.granules = granules
+    }
+}

@@ -1,0 +1,314 @@
+import FileIO
+import Journal
+
+/// Something worth telling about a file. Codes: docs/format.md, "Findings".
+public struct Finding: Sendable, Equatable {
+    public enum Severity: String, Sendable { case info, warning, error, fatal }
+    public let code: String
+    public let severity: Severity
+    public let message: String
+
+    public init(_ code: String, _ severity: Severity, _ message: String) {
+        self.code = code
+        self.severity = severity
+        self.message = message
+    }
+}
+
+/// What steps 2 to 7 of recovery made of a file: the state to go on from, in memory only.
+struct RecoveredFile {
+    var superblocks: SuperblockSet
+    var geometry: Geometry
+    var seeds: SeedSpace
+    var root: RootTable
+    var state: CacheState
+    var scan: RingScan
+    /// Granules of fills whose bytes did not reach the medium; the first group says so (I21).
+    var droppedFills: [EvictRecord]
+    var findings: [Finding]
+    var lastEpoch: UInt64
+
+    var superblock: Superblock { superblocks.current }
+}
+
+/// Reads a file as a mount does. Writes nothing; the steps are those of docs/format.md, "Recovery".
+struct Recovery {
+    private let file: any FileIO
+    private var findings: [Finding] = []
+
+    private init(file: any FileIO) { self.file = file }
+
+    static func run(_ file: any FileIO) throws(CacheFileError) -> RecoveredFile {
+        var recovery = Recovery(file: file)
+        return try recovery.steps()
+    }
+
+    private mutating func steps() throws(CacheFileError) -> RecoveredFile {
+        let superblocks = try SuperblockSet.read(file)
+        let sb = superblocks.current
+        for copy in superblocks.badCopies {
+            note("SB_COPY_BAD", .warning, "superblock copy \(copy) is damaged or old")
+        }
+        let seeds = SeedSpace(fileUUID: sb.fileUUID)
+        let geometry = try ZoneTable.readGeometry(sb, file, seeds: seeds)
+        let root = try RootTable.read(sb, geometry, file, seeds: seeds)
+        let state = try loadDirectory(root, geometry, seeds)
+        var scan = try scanRing(sb, geometry, seeds)
+        let badFills = try verifySlots(&scan, sb, geometry, seeds)
+        try refuse(scan)
+        let dropped = try replay(scan, badFills, sb, state)
+        let lastEpoch = scan.accepted.reduce(sb.openEpoch) { max($0, $1.header.epoch) }
+        return RecoveredFile(
+            superblocks: superblocks, geometry: geometry, seeds: seeds, root: root, state: state,
+            scan: scan, droppedFills: dropped, findings: findings, lastEpoch: lastEpoch)
+    }
+
+    private mutating func note(_ code: String, _ severity: Finding.Severity, _ message: String) {
+        findings.append(Finding(code, severity, message))
+    }
+
+    // MARK: Step 3: directory
+
+    private mutating func loadDirectory(
+        _ root: RootTable, _ geometry: Geometry, _ seeds: SeedSpace
+    ) throws(CacheFileError) -> CacheState {
+        let slots = SlotTable(geometry: geometry, seeds: seeds)
+        let buffer = AlignedBuffer(Geometry.pageSize)
+        for page in 0..<geometry.pageCount where root.entries[page].isWritten {
+            let entry = root.entries[page]
+            if try load(page, entry, copy: entry.copy, geometry, slots, buffer) { continue }
+            // Only a byte-equal mate may stand in, never an older page (I11).
+            if try load(page, entry, copy: 1 - entry.copy, geometry, slots, buffer) {
+                note("PAGE_BAD", .warning, "directory page \(page): one copy is damaged, its mate is good")
+                continue
+            }
+            throw CacheFileError(.needsCheck, "PAGE_BAD: directory page \(page) is damaged")
+        }
+        let state = CacheState(slots: slots)
+        try DirectoryCheck.run(state)
+        return state
+    }
+
+    private func load(
+        _ page: Int, _ entry: RootTable.Entry, copy: Int, _ geometry: Geometry,
+        _ slots: SlotTable, _ buffer: AlignedBuffer
+    ) throws(CacheFileError) -> Bool {
+        try io { () throws(FileError) in
+            try file.read(
+                into: buffer.mutableBytes, at: geometry.pageOffset(page, copy: copy), .cached)
+        }
+        return slots.adopt(page, buffer.bytes, crc: entry.crc, generation: entry.generation)
+    }
+
+    // MARK: Steps 4 and 5: journal
+
+    private func scanRing(
+        _ sb: Superblock, _ geometry: Geometry, _ seeds: SeedSpace
+    ) throws(CacheFileError) -> RingScan {
+        let start = RingScanStart(
+            tail: sb.tail, session: sb.session, recoveredLSN: sb.recoveredLSN,
+            recoveredPosition: sb.recoveredPosition, checkpointLSN: sb.checkpointLSN)
+        guard sb.tail.position % 4096 == 0, sb.tail.position < UInt64.max / 4, sb.tail.lsn >= 1,
+            sb.tail.lsn < UInt64.max / 4
+        else { throw CacheFileError(.needsCheck, "SB_COPY_BAD: impossible journal tail") }
+        let scanner = RingScanner(
+            file: file, offset: geometry.ringOffset, length: geometry.ringLength, seeds: seeds,
+            start: start
+        ) { raw, data in
+            guard let record = Record.decode(raw, geometry) else { return false }
+            guard case .data(let item) = record else { return true }
+            return Self.isIntact(item, data, geometry, seeds)
+        }
+        return try io { () throws(FileError) in try scanner.scan() }
+    }
+
+    private static func isIntact(
+        _ item: DataRecord, _ data: UnsafeRawBufferPointer, _ geometry: Geometry, _ seeds: SeedSpace
+    ) -> Bool {
+        let size = geometry.granuleSize
+        let start = Int(item.dataPosition) * RingFormat.blockSize
+        guard start + item.crcs.count * size <= data.count else { return false }
+        for (number, granule) in item.granules.enumerated() {
+            let at = start + number * size
+            let bytes = UnsafeRawBufferPointer(rebasing: data[at..<at + size])
+            let index = geometry.granuleSeedIndex(block: item.block, granule: granule)
+            let crc = Checksum.crc32c(bytes, seed: seeds.seed(.granule, index))
+            if crc != item.crcs[number] { return false }
+        }
+        return true
+    }
+
+    // MARK: Step 6: slots named above D
+
+    /// Granules of fills that are not on the medium, by LSN. Cuts the log at the first group above
+    /// D that names slot bytes of a write that are not there.
+    private func verifySlots(
+        _ scan: inout RingScan, _ sb: Superblock, _ geometry: Geometry, _ seeds: SeedSpace
+    ) throws(CacheFileError) -> [LSN: GranuleSet] {
+        var badFills: [LSN: GranuleSet] = [:]
+        let fillsDurable = scan.accepted.reduce(sb.checkpointLSN) { max($0, $1.header.durableLSN) }
+        for (number, group) in scan.accepted.enumerated() {
+            for (index, raw) in group.records.enumerated() {
+                guard case .map(let map)? = Record.decode(raw, geometry) else { continue }
+                let lsn = group.lsn(of: index)
+                let isFill = map.flags.contains(.fill)
+                guard isFill ? lsn > fillsDurable : group.header.lastLSN > scan.durable else {
+                    continue
+                }
+                let bad = try badGranules(map, geometry, seeds)
+                if bad.isEmpty { continue }
+                if isFill {
+                    badFills[lsn] = bad
+                    continue
+                }
+                scan.end = RingPoint(
+                    position: group.header.position, lsn: group.header.firstLSN,
+                    prevGroupCRC: group.header.prevGroupCRC)
+                scan.laterGroups += scan.accepted.count - number
+                scan.accepted.removeSubrange(number...)
+                if scan.verdict != .hole && scan.verdict != .staleSuperblock {
+                    scan.verdict = .tornTail
+                }
+                return badFills
+            }
+        }
+        return badFills
+    }
+
+    private func badGranules(
+        _ map: MapRecord, _ geometry: Geometry, _ seeds: SeedSpace
+    ) throws(CacheFileError) -> GranuleSet {
+        let size = geometry.granuleSize
+        let buffer = AlignedBuffer(size)
+        var bad = GranuleSet()
+        var crcs = map.crcs.makeIterator()
+        for run in map.granules.runs {
+            for granule in run {
+                let offset = geometry.slotOffset(Int(map.slot)) + granule * size
+                try io { () throws(FileError) in
+                    try file.read(into: buffer.mutableBytes, at: offset, .direct)
+                }
+                let index = geometry.granuleSeedIndex(block: map.block, granule: granule)
+                let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.granule, index))
+                if crc != crcs.next() { bad.insert(granule) }
+            }
+        }
+        return bad
+    }
+
+    // MARK: Verdict
+
+    private mutating func refuse(_ scan: RingScan) throws(CacheFileError) {
+        switch scan.verdict {
+        case .endOfLog:
+            break
+        case .deadGroups:
+            note("JRN_OLD_SESSION", .info, "\(scan.laterGroups) groups of an older session lie behind the log")
+        case .tornTail:
+            note("JRN_TORN_TAIL", .info, "the journal ends torn at LSN \(scan.end.lsn); never fsynced")
+        case .hole:
+            throw CacheFileError(
+                .needsCheck, "JRN_HOLE: the journal breaks at LSN \(scan.end.lsn), but LSN \(scan.durable) was durable")
+        case .staleSuperblock:
+            throw CacheFileError(
+                .needsCheck, "SB_STALE: the journal holds groups of a later session than the superblock's")
+        }
+    }
+
+    // MARK: Step 7: replay
+
+    private mutating func replay(
+        _ scan: RingScan, _ badFills: [LSN: GranuleSet], _ sb: Superblock, _ state: CacheState
+    ) throws(CacheFileError) -> [EvictRecord] {
+        var dropped: [Int: GranuleSet] = [:]
+        for group in scan.accepted {
+            let place = JournalGroup(recovered: group.header)
+            for (index, raw) in group.records.enumerated() {
+                guard var record = Record.decode(raw, state.geometry) else {
+                    throw CacheFileError(.needsCheck, "JRN_HOLE: an unknown record")
+                }
+                let lsn = group.lsn(of: index)
+                if case .map(let map) = record, let bad = badFills[lsn] {
+                    record = .map(map.without(bad))
+                    dropped[Int(map.slot), default: GranuleSet()] =
+                        (dropped[Int(map.slot)] ?? GranuleSet()).union(bad)
+                }
+                var dataIndex = 0
+                if case .data(let data) = record { dataIndex = Int(data.dataPosition) }
+                do {
+                    try state.apply(
+                        record, lsn: lsn, epoch: group.header.epoch, group: place,
+                        dataIndex: dataIndex, overlaysOnly: lsn <= sb.checkpointLSN)
+                } catch {
+                    throw CacheFileError(.needsCheck, "ENT_STATE: \(error.what)")
+                }
+            }
+        }
+        // Replayed records are all sealed now: nothing waits for their LSNs (R4).
+        for slot in state.reuseLSNs.indices { state.reuseLSNs[slot] = 0 }
+        for block in state.overlays.keys where state.slot(of: block) == nil {
+            throw CacheFileError(.needsCheck, "ENT_STATE: journal data of block \(block), which is in no slot")
+        }
+        return stillMissing(dropped, state)
+    }
+
+    /// Dropped granules that no later record made valid again.
+    private func stillMissing(_ dropped: [Int: GranuleSet], _ state: CacheState) -> [EvictRecord] {
+        dropped.sorted { $0.key < $1.key }.compactMap { slot, granules in
+            guard !state.slots.isFree(slot) else { return nil }
+            let missing = granules.subtracting(state.slots.valid(slot))
+            guard !missing.isEmpty else { return nil }
+            return EvictRecord(
+                slot: UInt32(slot), block: state.slots.block(slot), granules: missing)
+        }
+    }
+}
+
+extension MapRecord {
+    /// The same record without some of its granules.
+    func without(_ removed: GranuleSet) -> MapRecord {
+        var kept = self
+        kept.granules = granules.subtracting(removed)
+        kept.crcs = []
+        var all = crcs.makeIterator()
+        granules.forEach { granule in
+            if let crc = all.next(), !removed.contains(granule) { kept.crcs.append(crc) }
+        }
+        return kept
+    }
+}
+
+/// Checks every directory entry, builds the index and the counts.
+enum DirectoryCheck {
+    static func run(_ state: CacheState) throws(CacheFileError) {
+        let slots = state.slots
+        let all = GranuleSet.all(state.geometry.granulesPerBlock)
+        for slot in 0..<state.geometry.slotCount {
+            if slots.isFree(slot) {
+                guard slots.rawState(slot) == SlotState.free.rawValue else {
+                    throw bad("ENT_STATE", slot, "free, in state \(slots.rawState(slot))")
+                }
+                continue
+            }
+            guard slots.isEntryIntact(slot) else { throw bad("ENT_BAD_CRC", slot, "checksum") }
+            let block = slots.block(slot)
+            guard block < state.geometry.volumeBlocks else {
+                throw bad("ENT_RANGE", slot, "block \(block)")
+            }
+            guard let known = SlotState(rawValue: slots.rawState(slot)),
+                known == .clean || known == .dirty
+            else { throw bad("ENT_STATE", slot, "state \(slots.rawState(slot))") }
+            guard Base.Kind(rawValue: slots.rawBaseKind(slot)) != nil,
+                slots.flags(slot) & ~SlotTable.zeroBaseFlag == 0,
+                all.isSuperset(of: slots.valid(slot))
+            else { throw bad("ENT_STATE", slot, "flags or bitmap") }
+            if state.slot(of: block) != nil { throw bad("ENT_DUP_BLOCK", slot, "block \(block)") }
+            state.index.insert(block, slot: slot)
+            state.count(known, 1)
+        }
+    }
+
+    private static func bad(_ code: String, _ slot: Int, _ what: String) -> CacheFileError {
+        CacheFileError(.needsCheck, "\(code): directory entry of slot \(slot) (\(what))")
+    }
+}

@@ -1,0 +1,60 @@
+// The root: 8 bytes for each directory page, {crc u32, generation 31 bits, copy 1 bit}. Two copies;
+// the superblock names the valid one and its CRC. An entry of zeros: page never written, all free.
+
+import FileIO
+
+/// Which copy of each directory page is the current one.
+struct RootTable: Sendable {
+    struct Entry: Sendable, Equatable {
+        var crc: UInt32 = 0
+        var generation: UInt32 = 0
+        var copy = 0
+        var isWritten: Bool { generation != 0 }
+    }
+
+    static let generationMax: UInt32 = 0x7fff_ffff
+
+    var entries: [Entry]
+
+    init(pageCount: Int) { entries = Array(repeating: Entry(), count: pageCount) }
+
+    func encode(seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
+        let size = entries.count * 8
+        let padded = (size + Geometry.pageSize - 1) / Geometry.pageSize * Geometry.pageSize
+        let buffer = AlignedBuffer.zeroed(padded)
+        for (page, entry) in entries.enumerated() {
+            buffer.mutableBytes.setField(page * 8, entry.crc)
+            let place = entry.generation | UInt32(entry.copy) << 31
+            buffer.mutableBytes.setField(page * 8 + 4, place)
+        }
+        let crc = Checksum.crc32c(buffer.slice(0..<size), seed: seeds.seed(.root, 0))
+        return (buffer, crc)
+    }
+
+    /// Reads the root that the superblock names. Throws `.needsCheck` when it is damaged.
+    static func read(
+        _ sb: Superblock, _ geometry: Geometry, _ file: any FileIO, seeds: SeedSpace
+    ) throws(CacheFileError) -> RootTable {
+        guard sb.rootCopy < 2 else {
+            throw CacheFileError(.needsCheck, "ROOT_BAD: copy \(sb.rootCopy)")
+        }
+        let size = geometry.pageCount * 8
+        let buffer = AlignedBuffer(size)
+        try io { () throws(FileError) in
+            try file.read(
+                into: buffer.mutableBytes, at: geometry.rootOffsets[Int(sb.rootCopy)], .cached)
+        }
+        let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.root, 0))
+        guard crc == sb.rootCRC else {
+            throw CacheFileError(.needsCheck, "ROOT_BAD: the table of directory pages is damaged")
+        }
+        var root = RootTable(pageCount: geometry.pageCount)
+        for page in 0..<geometry.pageCount {
+            let place: UInt32 = buffer.bytes.field(page * 8 + 4)
+            root.entries[page] = Entry(
+                crc: buffer.bytes.field(page * 8), generation: place & generationMax,
+                copy: Int(place >> 31))
+        }
+        return root
+    }
+}

@@ -1,0 +1,261 @@
+// The slot directory in memory: the very bytes of its pages, so that a checkpoint is a copy.
+//
+// hot entry, 64 bytes (63 in a page)               page header, 64 bytes
+//  0 u64 blockNo (all ones = free)                  0 u32 magic
+//  8 u64 lsn      last record of any kind           4 u8  kind 'H' or 'K'
+// 16 u64 dataLsn  last change of content by user    5 u8  copy (outside the CRC)
+// 24 u64 epoch    in which it became dirty          6 u16 zero
+// 32 u8 state 33 u8 flags 34 u8 baseKind 35 u8 heat 8 u64 first half of the file UUID
+// 36 24 bytes base                                 16 u32 allocation group  20 u32 page number
+// 60 u32 crc      (kind 'E', index slot)           24 u32 generation        28 u32 crc
+//                                                  32 u64 lsn               40 zero
+// cold entry: validity bitmap, 8 bytes for each 64 granules; u32 crc for each granule; padded to 8
+
+import FileIO
+import Glibc
+import Journal
+
+public enum SlotState: UInt8, Sendable {
+    case free = 0
+    case clean = 1
+    case dirty = 2
+    case conflict = 3
+    case retained = 4
+    case bad = 5
+}
+
+/// All directory pages of a file, resident. Not thread-safe: belongs to the engine lock.
+public final class SlotTable {
+    static let pageMagic: UInt32 = 0x5044_3353  // "S3DP"
+    static let freeBlock = UInt64.max
+    static let zeroBaseFlag: UInt8 = 1
+
+    public let geometry: Geometry
+    public let seeds: SeedSpace
+    private let pages: UnsafeMutableRawPointer
+    /// Pages changed since the last checkpoint took them.
+    private var isDirty: [Bool]
+    private(set) var dirtyPages: [Int] = []
+
+    init(geometry: Geometry, seeds: SeedSpace) {
+        self.geometry = geometry
+        self.seeds = seeds
+        isDirty = Array(repeating: false, count: geometry.pageCount)
+        let bytes = geometry.pageCount * Geometry.pageSize
+        guard let memory = calloc(geometry.pageCount, Geometry.pageSize) else {
+            fatalError("out of memory (\(bytes) bytes for the slot directory)")
+        }
+        pages = memory
+        for page in 0..<geometry.pageCount where geometry.isHot(page) { clearHotPage(page) }
+    }
+
+    deinit { free(pages) }
+
+    private func clearHotPage(_ page: Int) {
+        let base = pages + page * Geometry.pageSize + Geometry.pageHeaderSize
+        for index in 0..<Geometry.hotPerPage {
+            base.storeBytes(
+                of: Self.freeBlock, toByteOffset: index * Geometry.hotEntrySize, as: UInt64.self)
+        }
+    }
+
+    // MARK: Hot entries
+
+    @inline(__always)
+    private func hot(_ slot: Int) -> UnsafeMutableRawPointer {
+        let place = geometry.hotPlace(slot)
+        return pages + (place.page * Geometry.pageSize + place.offset)
+    }
+
+    @inline(__always)
+    private func load<Value: FixedWidthInteger>(_ slot: Int, _ offset: Int) -> Value {
+        Value(littleEndian: hot(slot).loadUnaligned(fromByteOffset: offset, as: Value.self))
+    }
+
+    @inline(__always)
+    private func store<Value: FixedWidthInteger>(_ slot: Int, _ offset: Int, _ value: Value) {
+        hot(slot).storeBytes(of: value.littleEndian, toByteOffset: offset, as: Value.self)
+        touch(geometry.hotPlace(slot).page)
+    }
+
+    @inline(__always)
+    public func block(_ slot: Int) -> UInt64 { load(slot, 0) }
+    public func lsn(_ slot: Int) -> LSN { load(slot, 8) }
+    public func dataLSN(_ slot: Int) -> LSN { load(slot, 16) }
+    public func epoch(_ slot: Int) -> UInt64 { load(slot, 24) }
+    public func rawState(_ slot: Int) -> UInt8 { load(slot, 32) }
+    /// Only for entries that `Recovery` has checked.
+    public func state(_ slot: Int) -> SlotState { SlotState(rawValue: rawState(slot)) ?? .bad }
+    public func isFree(_ slot: Int) -> Bool { block(slot) == Self.freeBlock }
+    public func isZeroBase(_ slot: Int) -> Bool {
+        load(slot, 33, as: UInt8.self) & Self.zeroBaseFlag != 0
+    }
+    func flags(_ slot: Int) -> UInt8 { load(slot, 33) }
+    public func base(_ slot: Int) -> Base {
+        let entry = UnsafeRawBufferPointer(start: hot(slot), count: Geometry.hotEntrySize)
+        return Base(Base.Kind(rawValue: entry.field(34)) ?? .unknown, entry.copy(36, 24))
+    }
+    func rawBaseKind(_ slot: Int) -> UInt8 { load(slot, 34) }
+
+    private func load<Value: FixedWidthInteger>(_ slot: Int, _ offset: Int, as: Value.Type) -> Value {
+        load(slot, offset)
+    }
+
+    func setBlock(_ slot: Int, _ block: UInt64) { store(slot, 0, block) }
+    func setLSN(_ slot: Int, _ lsn: LSN) { store(slot, 8, lsn) }
+    func setDataLSN(_ slot: Int, _ lsn: LSN) { store(slot, 16, lsn) }
+    func setEpoch(_ slot: Int, _ epoch: UInt64) { store(slot, 24, epoch) }
+    func setState(_ slot: Int, _ state: SlotState) { store(slot, 32, state.rawValue) }
+    func setZeroBase(_ slot: Int, _ isZero: Bool) {
+        let others = flags(slot) & ~Self.zeroBaseFlag
+        store(slot, 33, isZero ? others | Self.zeroBaseFlag : others)
+    }
+    func setBase(_ slot: Int, _ base: Base) {
+        store(slot, 34, base.kind.rawValue)
+        (hot(slot) + 36).copyMemory(from: base.bytes, byteCount: 24)
+    }
+
+    /// Makes the entry free: everything zero but the block number.
+    func clear(_ slot: Int) {
+        memset(hot(slot), 0, Geometry.hotEntrySize)
+        store(slot, 0, Self.freeBlock)
+        memset(cold(slot), 0, geometry.coldEntrySize)
+        touch(geometry.coldPlace(slot).page)
+    }
+
+    // MARK: Cold entries
+
+    @inline(__always)
+    private func cold(_ slot: Int) -> UnsafeMutableRawPointer {
+        let place = geometry.coldPlace(slot)
+        return pages + (place.page * Geometry.pageSize + place.offset)
+    }
+
+    /// Granules whose content in the slot is valid.
+    public func valid(_ slot: Int) -> GranuleSet {
+        let entry = cold(slot)
+        var granules = GranuleSet()
+        for word in 0..<geometry.bitmapBytes / 8 {
+            granules[word: word] = UInt64(
+                littleEndian: entry.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self))
+        }
+        return granules
+    }
+
+    func setValid(_ slot: Int, _ granules: GranuleSet) {
+        let entry = cold(slot)
+        for word in 0..<geometry.bitmapBytes / 8 {
+            entry.storeBytes(
+                of: granules[word: word].littleEndian, toByteOffset: 8 * word, as: UInt64.self)
+        }
+        touch(geometry.coldPlace(slot).page)
+    }
+
+    /// Checksum of a valid granule.
+    public func crc(_ slot: Int, _ granule: Int) -> UInt32 {
+        let at = geometry.bitmapBytes + 4 * granule
+        return UInt32(littleEndian: cold(slot).loadUnaligned(fromByteOffset: at, as: UInt32.self))
+    }
+
+    func setCRC(_ slot: Int, _ granule: Int, _ crc: UInt32) {
+        let at = geometry.bitmapBytes + 4 * granule
+        cold(slot).storeBytes(of: crc.littleEndian, toByteOffset: at, as: UInt32.self)
+        touch(geometry.coldPlace(slot).page)
+    }
+
+    // MARK: Pages
+
+    @inline(__always)
+    private func touch(_ page: Int) {
+        if !isDirty[page] {
+            isDirty[page] = true
+            dirtyPages.append(page)
+        }
+    }
+
+    func takeDirtyPages() -> [Int] {
+        let taken = dirtyPages.sorted()
+        for page in taken { isDirty[page] = false }
+        dirtyPages = []
+        return taken
+    }
+
+    public var dirtyPageCount: Int { dirtyPages.count }
+    public var hasDirtyPages: Bool { !dirtyPages.isEmpty }
+
+    private func page(_ page: Int) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(
+            start: pages + page * Geometry.pageSize, count: Geometry.pageSize)
+    }
+
+    private func seed(_ page: Int) -> UInt32 {
+        let (zone, number) = geometry.pageIdentity(page)
+        return seeds.seed(
+            geometry.isHot(page) ? .hotPage : .coldPage, UInt64(zone) << 32 | UInt64(number))
+    }
+
+    /// Stamps the header and all checksums of a page. Returns the page's CRC.
+    func seal(_ number: Int, generation: UInt32, lsn: LSN) -> UInt32 {
+        let bytes = page(number)
+        if geometry.isHot(number) {
+            for (index, slot) in geometry.slots(inHotPage: number).enumerated() {
+                let at = Geometry.pageHeaderSize + index * Geometry.hotEntrySize
+                bytes.setField(at + 60, entryCRC(bytes, at: at, slot: slot))
+            }
+        }
+        let identity = geometry.pageIdentity(number)
+        bytes.setField(0, Self.pageMagic)
+        bytes.setField(4, (geometry.isHot(number) ? SeedSpace.Kind.hotPage : .coldPage).rawValue)
+        bytes.setField(5, UInt8(0))
+        bytes.setField(6, UInt16(0))
+        bytes.setBytes(8, seeds.fileIdentity)
+        bytes.setField(16, UInt32(identity.zone))
+        bytes.setField(20, UInt32(identity.number))
+        bytes.setField(24, generation)
+        bytes.setField(28, UInt32(0))
+        bytes.setField(32, lsn)
+        let crc = Checksum.crc32c(UnsafeRawBufferPointer(bytes), seed: seed(number))
+        bytes.setField(28, crc)
+        return crc
+    }
+
+    private func entryCRC(_ bytes: UnsafeMutableRawBufferPointer, at: Int, slot: Int) -> UInt32 {
+        let entry = UnsafeRawBufferPointer(rebasing: bytes[at..<at + 60])
+        return Checksum.crc32c(entry, seed: seeds.seed(.entry, UInt64(slot)))
+    }
+
+    /// The page as it goes to one of its two places.
+    func image(_ number: Int, copy: Int) -> AlignedBuffer {
+        let buffer = AlignedBuffer(Geometry.pageSize)
+        buffer.mutableBytes.copyMemory(from: UnsafeRawBufferPointer(page(number)))
+        buffer.mutableBytes.setField(5, UInt8(copy))
+        return buffer
+    }
+
+    public func generation(_ number: Int) -> UInt32 { page(number).field(24) }
+
+    /// Takes a page read from the file. False when it is not exactly the page that the root names.
+    func adopt(_ number: Int, _ bytes: UnsafeRawBufferPointer, crc: UInt32, generation: UInt32) -> Bool {
+        let target = page(number)
+        let scratch = AlignedBuffer(Geometry.pageSize)
+        let copy = scratch.mutableBytes
+        copy.copyMemory(from: bytes)
+        copy.setField(5, UInt8(0))
+        guard copy.field(28, UInt32.self) == crc, copy.field(24, UInt32.self) == generation else {
+            return false
+        }
+        copy.setField(28, UInt32(0))
+        guard Checksum.crc32c(scratch.bytes, seed: seed(number)) == crc else { return false }
+        copy.setField(28, crc)
+        target.copyMemory(from: scratch.bytes)
+        return true
+    }
+
+    /// Whether the entry's own checksum, as read from the file, is right.
+    func isEntryIntact(_ slot: Int) -> Bool {
+        let place = geometry.hotPlace(slot)
+        let bytes = page(place.page)
+        return bytes.field(place.offset + 60, UInt32.self)
+            == entryCRC(bytes, at: place.offset, slot: slot)
+    }
+}

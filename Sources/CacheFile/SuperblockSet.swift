@@ -1,0 +1,121 @@
+import FileIO
+
+/// The four superblock copies of a file, read and judged. docs/format.md, "Superblock", open rule.
+public struct SuperblockSet: Sendable {
+    /// The highest generation found in any valid copy (I12).
+    public let current: Superblock
+    /// Copies of the current generation's pair that are missing, damaged or older.
+    public let badCopies: [Int]
+
+    /// Reads all copies; writes nothing. Throws `.foreign`, `.garbage`, `.needsCheck`,
+    /// `.unsupported`.
+    public static func read(_ file: any FileIO) throws(CacheFileError) -> SuperblockSet {
+        let size = try io { () throws(FileError) in try file.size() }
+        let head = try readBlock(file, at: 0, size: size)
+        try rejectForeign(head)
+        var found: [Int: Superblock] = [:]
+        if let head { found[0] = Superblock.decode(head.bytes, copy: 0) }
+        if let second = try readBlock(file, at: Geometry.superblockStride, size: size) {
+            found[1] = Superblock.decode(second.bytes, copy: 1)
+        }
+        if let front = found[0] ?? found[1] {
+            let (end, overflow) = front.ringOffset.addingReportingOverflow(front.ringLength)
+            if !overflow, let end = Int(exactly: end) {
+                try readFar(file, ringEnd: end, size: size, into: &found)
+            }
+        } else {
+            try probe(file, size: size, into: &found)
+        }
+        guard let current = found.values.max(by: { $0.generation < $1.generation }) else {
+            if let head, Superblock.hasMagic(head.bytes) {
+                throw CacheFileError(.needsCheck, "SB_NONE: no superblock copy is intact")
+            }
+            throw CacheFileError(.garbage, "no cache file: it does not begin like one")
+        }
+        try rejectUnsupported(current)
+        try rejectFork(current, found)
+        let bad = current.copies.filter { found[$0]?.generation != current.generation }
+        return SuperblockSet(current: current, badCopies: bad)
+    }
+
+    private static func readBlock(
+        _ file: any FileIO, at offset: Int, size: Int
+    ) throws(CacheFileError) -> AlignedBuffer? {
+        guard offset >= 0, offset <= size - Superblock.size else { return nil }
+        let buffer = AlignedBuffer(Superblock.size)
+        try io { () throws(FileError) in
+            try file.read(into: buffer.mutableBytes, at: offset, .cached)
+        }
+        return buffer
+    }
+
+    private static func readFar(
+        _ file: any FileIO, ringEnd: Int, size: Int, into found: inout [Int: Superblock]
+    ) throws(CacheFileError) {
+        for copy in 2...3 {
+            let offset = ringEnd + (copy - 2) * Geometry.superblockStride
+            if let block = try readBlock(file, at: offset, size: size) {
+                found[copy] = Superblock.decode(block.bytes, copy: UInt32(copy))
+            }
+        }
+    }
+
+    /// With both front copies lost, the far ones lie at a multiple of 64 KiB within 3 GiB.
+    private static func probe(
+        _ file: any FileIO, size: Int, into found: inout [Int: Superblock]
+    ) throws(CacheFileError) {
+        for offset in stride(
+            from: 2 * Geometry.superblockStride, to: min(size, 3 << 30),
+            by: Geometry.superblockStride)
+        {
+            guard let block = try readBlock(file, at: offset, size: size) else { return }
+            for copy in 2...3 {
+                guard let sb = Superblock.decode(block.bytes, copy: UInt32(copy)) else { continue }
+                let place = Int(sb.ringOffset + sb.ringLength) + (copy - 2) * Geometry.superblockStride
+                if place == offset { found[copy] = sb }
+            }
+            if found[3] != nil { return }
+        }
+    }
+
+    // MARK: Refusals
+
+    private static func rejectForeign(_ head: AlignedBuffer?) throws(CacheFileError) {
+        guard let head else { return }
+        let signature = head.bytes.field(0, UInt32.self)
+        if signature == 0xe496_f17b || signature.byteSwapped == 0xe496_f17b {
+            throw CacheFileError(.foreign, "a cache file of the original s3backer")
+        }
+    }
+
+    private static func rejectUnsupported(_ sb: Superblock) throws(CacheFileError) {
+        if sb.formatMajor != Superblock.formatMajor {
+            throw CacheFileError(
+                .unsupported, "VER_NEWER: format \(sb.formatMajor).\(sb.formatMinor), this program knows \(Superblock.formatMajor)")
+        }
+        if sb.featIncompat & ~Superblock.knownIncompat != 0 {
+            throw CacheFileError(
+                .unsupported, "FEAT_UNKNOWN: needs features 0x\(String(sb.featIncompat, radix: 16)) that this program does not know")
+        }
+    }
+
+    private static func rejectFork(
+        _ current: Superblock, _ found: [Int: Superblock]
+    ) throws(CacheFileError) {
+        for sb in found.values where sb.generation + 1 == current.generation {
+            if sb.crc != current.parentCRC {
+                throw CacheFileError(
+                    .needsCheck, "SB_FORK: generation \(current.generation) does not follow from \(sb.generation)")
+            }
+        }
+    }
+
+    // MARK: Writing
+
+    /// Writes a superblock to its two copies. Not durable before a flush that starts later.
+    static func write(_ sb: Superblock, to file: any FileIO, offset: (Int) -> Int) throws(FileError) {
+        for copy in sb.copies {
+            try file.write(sb.encode(copy: UInt32(copy)).bytes, at: offset(copy), .cached)
+        }
+    }
+}

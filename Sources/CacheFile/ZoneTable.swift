@@ -1,0 +1,148 @@
+// The zone table: where the allocation groups are. Two copies of 64 KiB; the superblock names the
+// valid one and its CRC.
+//
+//  off  size  field                              an entry, 64 bytes
+//    0  u32   magic "S3BZ"                         0  u64  slots offset
+//    4  u32   version 1                            8  u32  slots
+//    8  u32   count                               12  u32  flags, zero
+//   12  u32   CRC, this field taken as zero       16  u64  hot pages, copy 0
+//   16        zero to 64, then the entries        24  u64  hot pages, copy 1
+//                                                 32  u64  cold pages, copy 0
+//                                                 40  u64  cold pages, copy 1
+//                                                 48       zero to 64
+
+import FileIO
+
+enum ZoneTable {
+    static let magic: UInt32 = 0x5a42_3353
+    static let entrySize = 64
+
+    static func encode(_ zones: [Zone], seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
+        let buffer = AlignedBuffer.zeroed(Geometry.zoneTableBytes)
+        let bytes = buffer.mutableBytes
+        bytes.setField(0, magic)
+        bytes.setField(4, UInt32(1))
+        bytes.setField(8, UInt32(zones.count))
+        for (index, zone) in zones.enumerated() {
+            let at = (index + 1) * entrySize
+            bytes.setField(at, UInt64(zone.slotsOffset))
+            bytes.setField(at + 8, UInt32(zone.slots))
+            bytes.setField(at + 16, UInt64(zone.hotOffsets[0]))
+            bytes.setField(at + 24, UInt64(zone.hotOffsets[1]))
+            bytes.setField(at + 32, UInt64(zone.coldOffsets[0]))
+            bytes.setField(at + 40, UInt64(zone.coldOffsets[1]))
+        }
+        let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.zones, 0))
+        bytes.setField(12, crc)
+        return (buffer, crc)
+    }
+
+    static func offset(copy: Int) -> Int {
+        Geometry.zoneTableOffset + copy * Geometry.zoneTableBytes
+    }
+
+    /// Reads the geometry that a superblock describes; every value is checked against the file's
+    /// size, so nothing later can reach outside it or allocate beyond it.
+    static func readGeometry(
+        _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace
+    ) throws(CacheFileError) -> Geometry {
+        let size = try io { () throws(FileError) in try file.size() }
+        let zones = try readZones(sb, file, seeds: seeds)
+        guard let blockSize = Int(exactly: sb.blockSize), Geometry.blockSizes.contains(blockSize),
+            blockSize & (blockSize - 1) == 0,
+            Int(sb.granuleSize) == Geometry.granuleSize(blockSize: blockSize)
+        else { throw broken("block size \(sb.blockSize), granule \(sb.granuleSize)") }
+        guard let ringOffset = Int(exactly: sb.ringOffset), let ringLength = Int(exactly: sb.ringLength),
+            ringLength >= 64 << 10, ringLength <= size, ringOffset <= size - ringLength,
+            ringOffset % 4096 == 0, ringLength % 4096 == 0,
+            ringLength >= 8 * (Int(sb.granuleSize) + 8192)
+        else { throw broken("journal at \(sb.ringOffset), \(sb.ringLength) bytes") }
+        guard let rootCapacity = Int(exactly: sb.rootCapacity), rootCapacity <= size else {
+            throw broken("root capacity \(sb.rootCapacity)")
+        }
+        var rootOffsets: [Int] = []
+        for offset in sb.rootOffsets {
+            guard let offset = Int(exactly: offset), offset % 4096 == 0, offset <= size - rootCapacity
+            else { throw broken("root at \(offset)") }
+            rootOffsets.append(offset)
+        }
+        guard sb.volumeBlocks >= 1, sb.volumeBlocks <= 1 << 32 else {
+            throw broken("\(sb.volumeBlocks) volume blocks")
+        }
+        let geometry = Geometry(
+            blockSize: blockSize, volumeBlocks: sb.volumeBlocks, ringOffset: ringOffset,
+            ringLength: ringLength, rootOffsets: rootOffsets, rootCapacity: rootCapacity,
+            zones: zones)
+        try check(geometry, sb, size: size)
+        return geometry
+    }
+
+    private static func readZones(
+        _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace
+    ) throws(CacheFileError) -> [Zone] {
+        guard sb.zoneCopy < 2, sb.zoneCount >= 1, sb.zoneCount <= Geometry.zonesMax else {
+            throw broken("\(sb.zoneCount) allocation groups, copy \(sb.zoneCopy)")
+        }
+        let buffer = AlignedBuffer(Geometry.zoneTableBytes)
+        try io { () throws(FileError) in
+            try file.read(into: buffer.mutableBytes, at: offset(copy: Int(sb.zoneCopy)), .cached)
+        }
+        let bytes = buffer.mutableBytes
+        let stored: UInt32 = bytes.field(12)
+        bytes.setField(12, UInt32(0))
+        let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.zones, 0))
+        guard stored == crc, stored == sb.zoneCRC, bytes.field(0, UInt32.self) == magic,
+            bytes.field(8, UInt32.self) == sb.zoneCount
+        else { throw CacheFileError(.needsCheck, "ROOT_BAD: the zone table is damaged") }
+        var zones: [Zone] = []
+        for index in 1...Int(sb.zoneCount) {
+            let at = index * entrySize
+            var places: [Int] = []
+            for field in [0, 16, 24, 32, 40] {
+                guard let place = Int(exactly: bytes.field(at + field, UInt64.self)) else {
+                    throw broken("allocation group \(index - 1)")
+                }
+                places.append(place)
+            }
+            zones.append(
+                Zone(
+                    slotsOffset: places[0], slots: Int(bytes.field(at + 8, UInt32.self)),
+                    hotOffsets: [places[1], places[2]], coldOffsets: [places[3], places[4]]))
+        }
+        return zones
+    }
+
+    private static func check(
+        _ geometry: Geometry, _ sb: Superblock, size: Int
+    ) throws(CacheFileError) {
+        let perZone = geometry.slotsPerZone
+        for (index, zone) in geometry.zones.enumerated() {
+            let isLast = index == geometry.zones.count - 1
+            guard zone.slots >= 1, isLast ? zone.slots <= perZone : zone.slots == perZone else {
+                throw broken("allocation group \(index) has \(zone.slots) slots")
+            }
+            let pages = geometry.pagesPerZone * Geometry.pageSize
+            for place in zone.hotOffsets + zone.coldOffsets {
+                guard place % 4096 == 0, place <= size, place + pages <= size + pages else {
+                    throw broken("directory of allocation group \(index)")
+                }
+            }
+            let (bytes, overflow) = zone.slots.multipliedReportingOverflow(by: geometry.blockSize)
+            guard !overflow, zone.slotsOffset % 4096 == 0, bytes <= size,
+                zone.slotsOffset <= size - bytes
+            else {
+                throw CacheFileError(
+                    .needsCheck, "SIZE_SHORT: the file ends inside allocation group \(index)")
+            }
+        }
+        guard UInt64(geometry.slotCount) == sb.slotCount,
+            geometry.slotCount <= Geometry.slotsMax,
+            Int(exactly: sb.rootLength) == geometry.pageCount * 8,
+            geometry.pageCount * 8 <= geometry.rootCapacity
+        else { throw broken("\(sb.slotCount) slots, root of \(sb.rootLength) bytes") }
+    }
+
+    private static func broken(_ what: String) -> CacheFileError {
+        CacheFileError(.needsCheck, "SB_COPY_BAD: impossible geometry (\(what))")
+    }
+}

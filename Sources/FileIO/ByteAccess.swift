@@ -1,0 +1,33 @@
+/// Little-endian fields at byte offsets: how every on-disk structure is read and written.
+extension UnsafeRawBufferPointer {
+    @inline(__always)
+    public func field<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type = Value.self) -> Value {
+        precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
+        return Value(littleEndian: loadUnaligned(fromByteOffset: offset, as: Value.self))
+    }
+
+    /// `count` bytes from `offset`, copied.
+    public func copy(_ offset: Int, _ count: Int) -> [UInt8] {
+        precondition(offset >= 0 && count >= 0 && offset + count <= self.count)
+        return [UInt8](UnsafeRawBufferPointer(rebasing: self[offset..<offset + count]))
+    }
+}
+
+extension UnsafeMutableRawBufferPointer {
+    @inline(__always)
+    public func field<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type = Value.self) -> Value {
+        UnsafeRawBufferPointer(self).field(offset)
+    }
+
+    @inline(__always)
+    public func setField<Value: FixedWidthInteger>(_ offset: Int, _ value: Value) {
+        precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
+        storeBytes(of: value.littleEndian, toByteOffset: offset, as: Value.self)
+    }
+
+    public func setBytes(_ offset: Int, _ bytes: some Collection<UInt8>) {
+        precondition(offset >= 0 && offset + bytes.count <= count)
+        UnsafeMutableRawBufferPointer(rebasing: self[offset..<offset + bytes.count])
+            .copyBytes(from: bytes)
+    }
+}

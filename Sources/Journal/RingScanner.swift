@@ -1,0 +1,212 @@
+import FileIO
+
+/// A group that recovery accepted, with its records.
+public struct ScannedGroup: Sendable {
+    public let header: GroupHeader
+    public let records: [RawRecord]
+
+    public func lsn(of index: Int) -> LSN { header.firstLSN + LSN(index) }
+}
+
+/// How the log ends. docs/format.md, "Recovery", decision table.
+public enum RingVerdict: Sendable, Equatable {
+    /// Nothing valid behind the last accepted group.
+    case endOfLog
+    /// Groups of an older session lie behind: dead, never come alive (JRN_OLD_SESSION).
+    case deadGroups
+    /// The last, not durable groups are damaged or missing; cut (JRN_TORN_TAIL).
+    case tornTail
+    /// Durable groups are damaged or missing: acknowledged data lost (JRN_HOLE).
+    case hole
+    /// Groups of a later session than the superblock's: its newest copies are lost (SB_STALE).
+    case staleSuperblock
+}
+
+/// What a walk over the ring found.
+public struct RingScan: Sendable {
+    public var accepted: [ScannedGroup]
+    /// Behind the last accepted group.
+    public var end: RingPoint
+    /// D: highest LSN that anything in the window or the superblock knows durable.
+    public var durable: LSN
+    public var verdict: RingVerdict
+    /// Groups behind `end` that are valid but not accepted.
+    public var laterGroups: Int
+}
+
+/// Facts from the superblock that a scan starts from.
+public struct RingScanStart: Sendable {
+    public var tail: RingPoint
+    public var session: UInt64
+    public var recoveredLSN: LSN
+    public var recoveredPosition: UInt64
+    public var checkpointLSN: LSN
+
+    public init(
+        tail: RingPoint, session: UInt64, recoveredLSN: LSN, recoveredPosition: UInt64,
+        checkpointLSN: LSN
+    ) {
+        self.tail = tail
+        self.session = session
+        self.recoveredLSN = recoveredLSN
+        self.recoveredPosition = recoveredPosition
+        self.checkpointLSN = checkpointLSN
+    }
+}
+
+/// Reads the ring and judges it. Same code for mounting and for cachecheck; writes nothing.
+public struct RingScanner {
+    private let file: any FileIO
+    private let offset: Int
+    private let length: Int
+    private let seeds: SeedSpace
+    private let start: RingScanStart
+    /// Checks what only the owner of the record types can: that records parse, and their payload.
+    private let isPayloadIntact: (RawRecord, UnsafeRawBufferPointer) -> Bool
+
+    public init(
+        file: any FileIO, offset: Int, length: Int, seeds: SeedSpace, start: RingScanStart,
+        isPayloadIntact: @escaping (RawRecord, UnsafeRawBufferPointer) -> Bool
+    ) {
+        self.file = file
+        self.offset = offset
+        self.length = length
+        self.seeds = seeds
+        self.start = start
+        self.isPayloadIntact = isPayloadIntact
+    }
+
+    /// Walks, scans and judges. Blocks: reads the whole ring once.
+    public func scan() throws(FileError) -> RingScan {
+        var accepted: [ScannedGroup] = []
+        var point = start.tail
+        var lastSession: UInt64 = 0
+        while point.position - start.tail.position < UInt64(length) {
+            guard let group = try acceptable(at: point, lastSession: lastSession) else { break }
+            accepted.append(group)
+            lastSession = group.header.session
+            point = RingPoint(
+                position: group.header.position + UInt64(group.header.byteCount),
+                lsn: group.header.lastLSN + 1, prevGroupCRC: group.header.headerCRC)
+        }
+        let later = try scanWindow(from: point.position)
+        return judge(accepted, end: point, later: later)
+    }
+
+    // MARK: Walk
+
+    private func acceptable(
+        at point: RingPoint, lastSession: UInt64
+    ) throws(FileError) -> ScannedGroup? {
+        guard let (header, blocks) = try intactHeader(at: point.position) else { return nil }
+        guard header.firstLSN == point.lsn else { return nil }
+        guard header.prevGroupCRC == point.prevGroupCRC else { return nil }
+        guard isSessionRight(header, after: lastSession) else { return nil }
+        guard header.position + UInt64(header.byteCount) <= start.tail.position + UInt64(length)
+        else { return nil }
+        guard let records = RawRecord.decodeAll(blocks.bytes, count: header.recordCount) else {
+            return nil
+        }
+        if header.recordCount > 0 {
+            let data = AlignedBuffer(max(1, header.dataBlocks * RingFormat.blockSize))
+            if header.dataBlocks > 0 {
+                try read(into: data.mutableBytes, at: header.dataPosition)
+            }
+            let bytes = header.dataBlocks > 0 ? data.bytes : UnsafeRawBufferPointer(rebasing: data.bytes[..<0])
+            for record in records where !isPayloadIntact(record, bytes) { return nil }
+        }
+        return ScannedGroup(header: header, records: records)
+    }
+
+    /// Groups before recoveredPosition: sessions never decrease and never exceed the superblock's;
+    /// from there on exactly the superblock's (I5).
+    private func isSessionRight(_ header: GroupHeader, after lastSession: UInt64) -> Bool {
+        if header.position < start.recoveredPosition {
+            return header.session >= lastSession && header.session <= start.session
+        }
+        return header.session == start.session
+    }
+
+    private func intactHeader(
+        at position: UInt64
+    ) throws(FileError) -> (GroupHeader, AlignedBuffer)? {
+        let first = AlignedBuffer(RingFormat.blockSize)
+        try read(into: first.mutableBytes, at: position)
+        guard let header = GroupHeader.decode(first.bytes, ringLength: length) else { return nil }
+        guard header.position == position else { return nil }
+        if header.headerBlocks == 1 {
+            return header.isIntact(first.mutableBytes, seeds: seeds) ? (header, first) : nil
+        }
+        let blocks = AlignedBuffer(header.headerBlocks * RingFormat.blockSize)
+        try read(into: blocks.mutableBytes, at: position)
+        return header.isIntact(blocks.mutableBytes, seeds: seeds) ? (header, blocks) : nil
+    }
+
+    private func read(
+        into target: UnsafeMutableRawBufferPointer, at position: UInt64
+    ) throws(FileError) {
+        try file.read(into: target, at: offset + Int(position % UInt64(length)), .cached)
+    }
+
+    // MARK: Window
+
+    private struct Later {
+        var groups: [GroupHeader] = []
+        var hasTornHead = false
+    }
+
+    /// Every valid group header from `position` to one ring length behind the tail.
+    private func scanWindow(from position: UInt64) throws(FileError) -> Later {
+        var later = Later()
+        var next = position
+        let windowEnd = start.tail.position + UInt64(length)
+        let chunk = AlignedBuffer(1 << 20)
+        while next < windowEnd {
+            let contiguous = UInt64(length) - next % UInt64(length)
+            let count = Int(min(UInt64(chunk.count), contiguous, windowEnd - next))
+            try read(into: chunk.mutableSlice(0..<count), at: next)
+            for at in stride(from: 0, to: count, by: RingFormat.blockSize) {
+                let block = UnsafeRawBufferPointer(
+                    rebasing: chunk.bytes[at..<at + RingFormat.blockSize])
+                guard let header = GroupHeader.decode(block, ringLength: length) else { continue }
+                guard header.position == next + UInt64(at) else { continue }
+                if let (intact, _) = try intactHeader(at: header.position) {
+                    later.groups.append(intact)
+                } else if header.position == position {
+                    later.hasTornHead = true
+                }
+            }
+            next += UInt64(count)
+        }
+        return later
+    }
+
+    // MARK: Verdict
+
+    private func judge(_ accepted: [ScannedGroup], end: RingPoint, later: Later) -> RingScan {
+        var durable = max(start.recoveredLSN, start.checkpointLSN)
+        for group in accepted { durable = max(durable, group.header.durableLSN) }
+        for header in later.groups { durable = max(durable, header.durableLSN) }
+        var scan = RingScan(
+            accepted: accepted, end: end, durable: durable, verdict: .endOfLog,
+            laterGroups: later.groups.count)
+        let ownLater = later.groups.contains {
+            $0.session == start.session && $0.firstLSN >= end.lsn
+        }
+        if later.groups.contains(where: { $0.session > start.session }) {
+            scan.verdict = .staleSuperblock
+        } else if durable >= end.lsn {
+            scan.verdict = .hole
+        } else if end.position >= start.recoveredPosition,
+            let first = later.groups.first, first.position == end.position,
+            first.session < start.session
+        {
+            scan.verdict = .deadGroups
+        } else if later.hasTornHead || ownLater {
+            scan.verdict = .tornTail
+        } else if !later.groups.isEmpty {
+            scan.verdict = .deadGroups
+        }
+        return scan
+    }
+}
