@@ -179,8 +179,8 @@ extension SimDisk {
         }
     }
 
-    /// Spoils about every tenth sector that was being written, at least one: random bytes, or new
-    /// content that stops within the sector.
+    /// Hits about every tenth sector that was being written, at least one, with random bytes or
+    /// with new content that stops within the sector.
     private func spoil(
         _ image: inout DiskImage, _ writes: [PendingWrite], _ random: inout SeededRandom
     ) {

@@ -45,14 +45,15 @@ import Testing
 
     @Test("every single bit, and the place of equal content, changes the hash")
     func hashInequality() {
-        var seen: Set<UInt64> = [DiskImage(size: 8192).contentHash]
-        for offset in stride(from: 0, to: 8192, by: 3) {
-            for bit in 0..<8 {
-                var image = DiskImage(size: 8192)
-                image.write([UInt8(1 << bit)], at: offset)
-                #expect(seen.insert(image.contentHash).inserted, "byte \(offset) bit \(bit)")
-            }
+        let zeros = DiskImage(size: 8192)
+        var seen: Set<UInt64> = [zeros.contentHash]
+        var repeated: [Int] = []
+        for bit in stride(from: 0, to: 8192 * 8, by: 11) {
+            var image = zeros
+            image.write([UInt8(1 << (bit % 8))], at: bit / 8)
+            if !seen.insert(image.contentHash).inserted { repeated.append(bit) }
         }
+        #expect(repeated.isEmpty)
     }
 
     @Test("swapping two sectors or two pages changes the hash", arguments: [512, 4096])
@@ -81,7 +82,7 @@ import Testing
         let size = random.within(1...30_000)
         var images = [DiskImage(size: size)]
         var models = [[UInt8](repeating: 0, count: size)]
-        for step in 0..<200 {
+        for step in 0..<60 {
             let index = random.below(images.count)
             if images.count < 5, random.chance(5) {
                 images.append(images[index])
