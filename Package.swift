@@ -47,6 +47,13 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
+
+        // Tests, and what they share.
+        .target(
+            name: "Simulation", dependencies: ["FileIO"], path: "Tests/Simulation",
+            swiftSettings: strict),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation", "FileIO"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )
