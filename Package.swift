@@ -27,7 +27,7 @@ let package = Package(
         .target(
             name: "BlockCache",
             dependencies: [
-                "CacheFile", "Journal", "BlockStore", "FileIO",
+                "CacheFile", "Journal", "BlockStore", "FileIO", "CSys",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict),
