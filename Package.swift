@@ -17,6 +17,7 @@ let package = Package(
         // C shims: what Swift cannot import, and CRC32C.
         .target(name: "CSys"),
         .target(name: "CFuse", linkerSettings: [.linkedLibrary("fuse3")]),
+        .target(name: "CDaemon"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
         // The engine; arrows point one way, see docs/architecture.md.
@@ -35,7 +36,7 @@ let package = Package(
         .executableTarget(
             name: "s3backer",
             dependencies: [
-                "BlockCache", "BlockStore", "CacheFile", "FileIO", "CFuse", "COpenSSL",
+                "BlockCache", "BlockStore", "CacheFile", "FileIO", "CSys", "CFuse", "CDaemon",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -54,6 +55,13 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation", "FileIO"], swiftSettings: strict),
+        .testTarget(
+            name: "BlockStoreTests", dependencies: ["BlockStore", "FileIO"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "s3backerTests",
+            dependencies: ["s3backer", "BlockCache", "BlockStore", "CacheFile"],
+            swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )
