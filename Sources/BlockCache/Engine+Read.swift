@@ -19,16 +19,13 @@ extension Engine {
             isReferenced[slot] = true
             if needsVerification(slot) { return miss(part) }
         }
+        let sources = part.granules.map { source(slot, part.block, $0) }
+        if fetched == nil, sources.contains(where: { $0.isMissing }) { return miss(part) }
         let plan = ReadPlan(block: part.block, slot: slot, target: part.request.buffer)
-        var isComplete = true
-        for granule in part.granules {
-            let source = source(slot, part.block, granule)
-            if case .missing = source, fetched == nil { isComplete = false }
-            if !isComplete { break }
-            let at = part.targetOffset + (granule - part.granules.lowerBound) * geometry.granuleSize
-            add(source, granule, at, to: plan, fetched: fetched)
+        for (number, granule) in part.granules.enumerated() {
+            let at = part.targetOffset + number * geometry.granuleSize
+            add(sources[number], granule, at, to: plan, fetched: fetched)
         }
-        guard isComplete else { return miss(part) }
         if !part.wasMiss { statistics.readHits += 1 }
         begin(plan, .userRead(part))
     }

@@ -57,6 +57,7 @@ extension Engine {
 
     /// Destages what lies before the target, then takes a checkpoint, which moves the tail.
     func pumpReclaim() {
+        guard finalStage == .running || finalStage == .draining else { return }
         let length = geometry.ringLength
         if reclaimTarget == nil {
             if finalStage == .draining {

@@ -201,6 +201,7 @@ final class Engine {
     func checkInvariants() {
         journal.checkInvariants()
         precondition(journal.tail <= diskTail)
+        precondition(!active.isEmpty || ringPins.isEmpty, "a ring pin was left behind")
         precondition(state.cleanSlots + state.dirtySlots <= geometry.slotCount)
     }
 }

@@ -49,6 +49,11 @@ public final class CacheState {
         case overlay(Overlay)
         case zeros
         case missing
+
+        public var isMissing: Bool {
+            if case .missing = self { return true }
+            return false
+        }
     }
 
     /// - Parameter slot: the slot that holds `block`.
