@@ -34,7 +34,7 @@ extension Engine {
     }
 
     /// The store has answered, or failed.
-    func fetched(_ task: FetchTask, _ result: Result<Fetched, StoreError>) {
+    package func fetched(_ task: FetchTask, _ result: Result<Fetched, StoreError>) {
         guard let activity = active[task.block], let fetch = activity.fetch else {
             preconditionFailure("an answer nobody asked for")
         }
@@ -200,7 +200,7 @@ extension Engine {
     }
 
     /// A slot write has returned.
-    func slotWritten(_ write: SlotWrite, _ error: FileError?) {
+    package func slotWritten(_ write: SlotWrite, _ error: FileError?) {
         if let error { fail(error) }
         switch write.purpose {
         case .user(let op): userSlotWritten(op, write)

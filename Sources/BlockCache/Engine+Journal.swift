@@ -99,7 +99,7 @@ extension Engine {
 
     // MARK: Events
 
-    func groupWritten(_ group: JournalGroup, _ error: FileError?) {
+    package func groupWritten(_ group: JournalGroup, _ error: FileError?) {
         if let error { return fail(error) }
         guard poison == nil else { return }
         statistics.groups += 1
@@ -111,7 +111,7 @@ extension Engine {
         pump()
     }
 
-    func flushed(_ error: FileError?) {
+    package func flushed(_ error: FileError?) {
         if let error { return fail(error) }
         guard poison == nil else { return }
         statistics.flushes += 1
@@ -129,7 +129,7 @@ extension Engine {
     }
 
     /// fsync: everything acknowledged before becomes durable; `done` is called then.
-    func sync(_ done: @escaping @Sendable (VolumeError?) -> Void) {
+    package func sync(_ done: @escaping @Sendable (VolumeError?) -> Void) {
         if let poison { return reply { done(poison) } }
         if isVolatile { return syncRemote(done) }
         if journal.lastRecordLSN <= journal.durable { return reply { done(nil) } }

@@ -6,7 +6,7 @@ import FileIO
 import Journal
 
 extension Engine {
-    func read(_ part: ReadPart) {
+    package func read(_ part: ReadPart) {
         resolve(part, fetched: nil)
         pump()
     }
@@ -101,7 +101,7 @@ extension Engine {
     }
 
     /// A plan has run.
-    func planDone(_ task: PlanTask) {
+    package func planDone(_ task: PlanTask) {
         let plan = task.plan
         if let slot = plan.slot { endIO(slot) }
         unpin(plan.ringPins)

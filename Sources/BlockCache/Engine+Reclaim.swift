@@ -5,7 +5,7 @@ import FileIO
 import Journal
 
 /// Where a checkpoint stands. Each stage waits for what its comment says.
-enum CheckpointStage {
+package enum CheckpointStage {
     case idle
     /// For `written >= plan.lsn`.
     case frozen(CheckpointPlan)
@@ -18,7 +18,7 @@ enum CheckpointStage {
     /// For a flush that begins now or later.
     case superblockWritten(CheckpointPlan, Superblock)
 
-    enum FlushPoint { case none, pages, superblock }
+    package enum FlushPoint { case none, pages, superblock }
 
     /// What a flush that begins in this stage covers.
     var flushPoint: FlushPoint {
@@ -31,7 +31,7 @@ enum CheckpointStage {
 
     var needsFlush: Bool { flushPoint != .none }
 
-    var isIdle: Bool {
+    package var isIdle: Bool {
         if case .idle = self { return true }
         return false
     }
@@ -120,7 +120,7 @@ extension Engine {
     }
 
     /// The granules are in the slot, unless `error` says otherwise.
-    func destaged(_ task: DestageTask, _ error: FileError?) {
+    package func destaged(_ task: DestageTask, _ error: FileError?) {
         endIO(task.slot)
         unpin(task.plan.ringPins)
         destagesRunning -= 1
@@ -172,7 +172,7 @@ extension Engine {
     }
 
     /// The writes of a checkpoint step have returned.
-    func checkpointWritten(_ error: FileError?) {
+    package func checkpointWritten(_ error: FileError?) {
         if let error { return fail(error) }
         guard poison == nil else { return }
         switch checkpointStage {
@@ -212,13 +212,13 @@ extension Engine {
     // MARK: Clean stop
 
     /// No more writes are taken; what is dirty is uploaded at once.
-    func beginStop() {
+    package func beginStop() {
         isStopping = true
         pump()
     }
 
     /// Destages, and then marks the file clean. Uploads end first: the caller sees to it.
-    func beginFinalCheckpoint() {
+    package func beginFinalCheckpoint() {
         guard poison == nil, finalStage == .running else { return }
         finalStage = .draining
         pump()
@@ -234,5 +234,5 @@ extension Engine {
     }
 
     /// The clean stop is complete, or will never be.
-    var isAtRest: Bool { poison != nil || finalStage == .done }
+    package var isAtRest: Bool { poison != nil || finalStage == .done }
 }

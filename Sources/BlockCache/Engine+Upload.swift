@@ -114,7 +114,7 @@ extension Engine {
     // MARK: Outcome
 
     /// The store has the block, or failed.
-    func uploaded(_ task: UploadTask, _ result: Result<ObjectVersion, StoreError>) {
+    package func uploaded(_ task: UploadTask, _ result: Result<ObjectVersion, StoreError>) {
         switch result {
         case .failure(let error): retry(task.upload, error)
         case .success(let version):

@@ -7,7 +7,7 @@ import Journal
 
 extension Engine {
     /// Begins a part of a write. Parts of one block are taken one after the other (R6).
-    func write(_ op: WriteOp) {
+    package func write(_ op: WriteOp) {
         if let poison { return finish(op, poison) }
         if isStopping { return finish(op, VolumeError(.stopped, "the volume is stopping")) }
         let activity = activity(op.block)

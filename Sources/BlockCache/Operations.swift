@@ -3,13 +3,13 @@ import FileIO
 import Journal
 
 /// One write of the user, split into parts by block; answered once, when all parts are written.
-final class WriteRequest: @unchecked Sendable {
+package final class WriteRequest: @unchecked Sendable {
     let reply: @Sendable (VolumeError?) -> Void
     var partsLeft: Int
-    var lsn: LSN = 0
+    package var lsn: LSN = 0
     var error: VolumeError?
 
-    init(parts: Int, reply: @escaping @Sendable (VolumeError?) -> Void) {
+    package init(parts: Int, reply: @escaping @Sendable (VolumeError?) -> Void) {
         partsLeft = parts
         self.reply = reply
     }
@@ -19,16 +19,16 @@ final class WriteRequest: @unchecked Sendable {
 ///
 /// States: queued -> (fetching ->) (merging ->) placing -> recording -> done. Parts of one block
 /// follow each other: the next begins when this one has its records.
-final class WriteOp: @unchecked Sendable {
-    let block: UInt64
+package final class WriteOp: @unchecked Sendable {
+    package let block: UInt64
     /// Granules touched.
-    let granules: Range<Int>
+    package let granules: Range<Int>
     /// Images of these granules; the user's bytes are in place, the rest of the first and last
     /// granule is filled in by a merge.
     let buffer: AlignedBuffer
     /// The user's bytes within `buffer`.
-    let userRange: Range<Int>
-    let request: WriteRequest
+    package let userRange: Range<Int>
+    package let request: WriteRequest
     /// One for each granule; those of partial granules are set after the merge.
     var crcs: [UInt32]
 
@@ -38,7 +38,7 @@ final class WriteOp: @unchecked Sendable {
     var newSlot: Int?
     var isMerged = false
 
-    init(
+    package init(
         block: UInt64, granules: Range<Int>, buffer: AlignedBuffer, userRange: Range<Int>,
         request: WriteRequest, _ geometry: Geometry, _ seeds: SeedSpace
     ) {
@@ -91,14 +91,14 @@ public struct ReadReply: Sendable {
 }
 
 /// One read of the user, split into parts by block.
-final class ReadRequest: @unchecked Sendable {
+package final class ReadRequest: @unchecked Sendable {
     let reply: @Sendable (Result<ReadReply, VolumeError>) -> Void
     let buffer: AlignedBuffer
     let range: Range<Int>
     var partsLeft: Int
     var error: VolumeError?
 
-    init(
+    package init(
         buffer: AlignedBuffer, range: Range<Int>, parts: Int,
         reply: @escaping @Sendable (Result<ReadReply, VolumeError>) -> Void
     ) {
@@ -110,7 +110,7 @@ final class ReadRequest: @unchecked Sendable {
 }
 
 /// The part of a read that falls into one block.
-final class ReadPart: @unchecked Sendable {
+package final class ReadPart: @unchecked Sendable {
     let block: UInt64
     let granules: Range<Int>
     /// Where the first granule goes in the request's buffer.
@@ -119,7 +119,7 @@ final class ReadPart: @unchecked Sendable {
     var wasMiss = false
     var roundsLeft = 3
 
-    init(block: UInt64, granules: Range<Int>, targetOffset: Int, request: ReadRequest) {
+    package init(block: UInt64, granules: Range<Int>, targetOffset: Int, request: ReadRequest) {
         self.block = block
         self.granules = granules
         self.targetOffset = targetOffset
@@ -140,10 +140,10 @@ final class Fetch {
 }
 
 /// One block on its way to the store.
-final class Upload: @unchecked Sendable {
+package final class Upload: @unchecked Sendable {
     let block: UInt64
     /// u: the content sent is that of this user write.
-    var asOf: LSN = 0
+    package var asOf: LSN = 0
     var task: UploadTask?
     var failures = 0
 
@@ -151,8 +151,8 @@ final class Upload: @unchecked Sendable {
 }
 
 /// What is going on with one block; exists only while something is.
-final class BlockActivity {
-    var writer: WriteOp?
+package final class BlockActivity {
+    package var writer: WriteOp?
     var queuedWrites: Fifo<WriteOp> = Fifo()
     /// Granules with a slot write of the user in flight.
     var directBusy = GranuleSet()
