@@ -84,7 +84,8 @@ struct Arguments {
             case .swallowed: break
             case .readOnly: set("readOnly", "--readOnly")
             case .readWrite: options.removeAll { $0.name == "readOnly" }
-            case .unknown: throw KnownOptions.unknown(name, shown: "-o \(name)")
+            case .unknown:
+                throw KnownOptions.unknown(name, shown: "-o \(name)", isMountWord: true)
             }
         }
     }
