@@ -4,7 +4,7 @@
 /// `--fuse=WORD`; of an option given twice the last one stays; the source loses the `s3backer#`
 /// that old fstab lines have.
 struct Arguments {
-    private var options: [(name: String, text: String)] = []
+    private var options: [(name: String, texts: [String])] = []
     private var positionals: [String] = []
 
     /// - Parameter arguments: The command line without the program's name.
@@ -12,7 +12,7 @@ struct Arguments {
     static func normalise(_ arguments: [String]) throws(StartupError) -> [String] {
         var result = Arguments()
         try result.read(arguments)
-        return result.options.map(\.text) + ["--"] + result.positionals
+        return result.options.flatMap(\.texts) + ["--"] + result.positionals
     }
 
     private mutating func read(_ arguments: [String]) throws(StartupError) {
@@ -32,7 +32,8 @@ struct Arguments {
             } else if argument.hasPrefix("-o") {
                 try readWords(String(argument.dropFirst(2)))
             } else if argument.hasPrefix("--") {
-                index += try readLong(argument, next: index < arguments.count ? arguments[index] : nil)
+                let next = index < arguments.count ? arguments[index] : nil
+                index += try readLong(argument, next: next)
             } else if argument.hasPrefix("-") && argument.count > 1 {
                 try readShort(argument)
             } else {
@@ -84,7 +85,8 @@ struct Arguments {
             case .swallowed: break
             case .readOnly: set("readOnly", "--readOnly")
             case .readWrite: options.removeAll { $0.name == "readOnly" }
-            case .unknown: throw KnownOptions.unknown(name, shown: "-o \(name)")
+            case .unknown:
+                throw KnownOptions.unknown(name, shown: "-o \(name)", isMountWord: true)
             }
         }
     }
@@ -99,14 +101,15 @@ struct Arguments {
             guard let value else {
                 throw StartupError("\(shown) needs a value: --\(name)=VALUE")
             }
-            set(name, "--\(name)=\(value)")
+            // The parser takes `--name=` for a forgotten value.
+            if value.isEmpty { set(name, "--" + name, "") } else { set(name, "--\(name)=\(value)") }
         }
     }
 
     /// The last occurrence of an option wins.
-    private mutating func set(_ name: String, _ text: String) {
+    private mutating func set(_ name: String, _ texts: String...) {
         options.removeAll { $0.name == name }
-        options.append((name, text))
+        options.append((name, texts))
     }
 
     private mutating func addPositional(_ text: String) {

@@ -7,7 +7,8 @@ enum CacheFailure {
         _ error: CacheFileError, path: String, plan: MountPlan
     ) -> StartupError {
         let remedy = remedy(error.kind, path: path, plan: plan)
-        return StartupError("--blockCacheFile=\(path): \(error.message); \(remedy)")
+        let subject = error.message.contains(path) ? "" : "=" + path
+        return StartupError("--blockCacheFile\(subject): \(error.message); \(remedy)")
     }
 
     private static func remedy(

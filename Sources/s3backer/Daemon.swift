@@ -1,3 +1,4 @@
+import CDaemon
 import CSys
 import Glibc
 
@@ -8,6 +9,8 @@ enum Daemon {
     /// Called before there is any thread. In the parent it returns when the mount answers (0) or
     /// starting failed (1, after printing why); in the child it does not return.
     static func run(_ plan: MountPlan, child: (Readiness) -> Int32) -> Int32 {
+        // What the caller left open would stay open as long as the mount.
+        cdaemon_close_from(3)
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else { return failed("cannot make a pipe") }
         for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
@@ -81,7 +84,7 @@ enum Daemon {
 }
 
 /// The child's end of the pipe to the waiting parent. Used by one thread at a time: the one that
-/// starts, then the one that answers the kernel's first request.
+/// starts, then the one that answers the kernel's first request, which ends its life.
 final class Readiness: Sendable {
     static let readyMark: UInt8 = 0
 

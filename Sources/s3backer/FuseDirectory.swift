@@ -33,12 +33,7 @@ func fuseLookup(_ raw: OpaquePointer?, _ parent: fuse_ino_t, _ name: UnsafePoint
 func fuseGetattr(
     _ raw: OpaquePointer?, _ ino: fuse_ino_t, _ file: UnsafeMutablePointer<fuse_file_info>?
 ) {
-    withEngine(raw) { engine, request in
-        guard
-            let info = engine.attributes.info(of: ino, statsBytes: { engine.statistics.count })
-        else { return request.fail(ENOENT) }
-        request.attributes(info, timeout: FuseAttributes.timeout(of: ino))
-    }
+    withEngine(raw) { engine, request in replyAttributes(engine, request, ino) }
 }
 
 /// Truncating succeeds and changes nothing, since the disk has one size; times of the disk are
@@ -55,7 +50,7 @@ func fuseSetattr(
             if engine.plan.isReadOnly { return request.fail(EROFS) }
             setTimes(engine.attributes, wanted, flags)
         }
-        fuseReplyAttributes(engine, request, ino)
+        replyAttributes(engine, request, ino)
     }
 }
 
@@ -74,7 +69,7 @@ private func setTimes(
     }
 }
 
-private func fuseReplyAttributes(
+private func replyAttributes(
     _ engine: FuseEngine, _ request: FuseRequest, _ ino: fuse_ino_t
 ) {
     guard let info = engine.attributes.info(of: ino, statsBytes: { engine.statistics.count })

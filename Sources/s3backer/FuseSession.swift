@@ -32,7 +32,7 @@ final class FuseSession {
         }
         session = made
         guard fuse_set_signal_handlers(session) == 0 else {
-            fuse_session_destroy(session)
+            // All is initialised, so deinit ends the session.
             throw StartupError("cannot handle signals: \(String(cString: strerror(errno)))")
         }
     }

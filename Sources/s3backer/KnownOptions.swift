@@ -30,26 +30,30 @@ enum KnownOptions {
     ]
 
     /// The error for a name that is no option; `shown` is how the user wrote it.
-    static func unknown(_ name: String, shown: String) -> StartupError {
+    static func unknown(
+        _ name: String, shown: String, isMountWord: Bool = false
+    ) -> StartupError {
         if missing.contains(name) {
             return StartupError("option \(shown) is not supported yet by this build; leave it out")
         }
-        if let near = suggestion(for: name) {
+        if let near = suggestion(for: name, isMountWord) {
             return StartupError("unknown option \(shown); did you mean \(near)?")
         }
         return StartupError("unknown option \(shown); see \(Program.name) --help")
     }
 
     /// The known name that is nearest to `name`, if one is near.
-    private static func suggestion(for name: String) -> String? {
+    private static func suggestion(for name: String, _ isMountWord: Bool) -> String? {
         let lower = Array(name.lowercased().utf8)
         var best: (name: String, distance: Int)?
-        for known in flags.union(values).sorted() where !hidden.contains(known) {
+        var candidates = flags.union(values).subtracting(hidden).map { ("--" + $0, $0) }
+        if isMountWord { candidates += MountWords.all.map { ("-o " + $0, $0) } }
+        for (shown, known) in candidates.sorted(by: { $0.1 < $1.1 }) {
             let distance = editDistance(lower, Array(known.lowercased().utf8))
-            if distance < best?.distance ?? Int.max { best = (known, distance) }
+            if distance < best?.distance ?? Int.max { best = (shown, distance) }
         }
-        guard let best, best.distance <= max(1, min(3, lower.count / 3)) else { return nil }
-        return "--" + best.name
+        guard let best, best.distance <= max(1, min(3, lower.count / 2)) else { return nil }
+        return best.name
     }
 
     private static let hidden: Set<String> = ["debugPhaseFile", "blockCacheRingSize"]

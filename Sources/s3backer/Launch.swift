@@ -10,6 +10,7 @@ func runProgram(_ arguments: [String]) -> Int32 {
     do {
         let options = try Options.read(Arguments.normalise(arguments))
         plan = try Validation.plan(options)
+        try PathChecks.fuseDevice()
     } catch let error as StartupError {
         printLine("\(Program.name): \(error.message)")
         return 1

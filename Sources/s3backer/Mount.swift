@@ -52,6 +52,7 @@ struct Mount {
         do throws(StartupError) {
             logger.info("mounting \(plan.mountPoint)")
             session = try FuseSession(engine)
+            if readiness?.isAbandoned == true { throw StartupError("interrupted") }
             try session.mount()
         } catch {
             start(volume)

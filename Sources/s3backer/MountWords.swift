@@ -29,6 +29,10 @@ enum MountWords {
         return .unknown
     }
 
+    /// Every word without its value, for suggestions.
+    static let all = forwardedWords.union(forwardedValues).union(swallowedWords)
+        .union(swallowedValues).union(["ro", "rw"])
+
     private static let forwardedWords: Set<String> = [
         "allow_other", "allow_root", "auto_unmount", "default_permissions",
         "dev", "nodev", "suid", "nosuid", "exec", "noexec", "async", "sync", "dirsync",

@@ -88,6 +88,16 @@ enum PathChecks {
         return real
     }
 
+    /// Whether this user can mount at all.
+    static func fuseDevice() throws(StartupError) {
+        let path = "/dev/fuse"
+        if access(path, R_OK | W_OK) == 0 { return }
+        if errno == ENOENT {
+            throw StartupError("\(path) does not exist; load it with modprobe fuse")
+        }
+        throw StartupError("\(path): \(reason(errno)); mount as root or get access to it")
+    }
+
     // MARK: Cache file
 
     /// - Returns: The path with its directory resolved; the file itself may be missing.

@@ -1,5 +1,6 @@
 import BlockCache
 import CacheFile
+import FileIO
 import Glibc
 import Logging
 
@@ -12,6 +13,7 @@ struct Stop {
 
     /// With a cache file, what is not uploaded by then is safe in it. Without, it must be uploaded.
     private static let timeoutMs = 60_000
+    private static let reportEveryMs: UInt64 = 2000
 
     init(_ plan: MountPlan, volume: VolumeCache, cache: OpenedCache, logger: Logger) {
         self.plan = plan
@@ -34,8 +36,11 @@ struct Stop {
         } else if ending > 0 {
             logger.info("unmounting \(plan.mountPoint) because of signal \(ending)")
         }
-        let report = volume.stop(timeoutMs: plan.cacheFile == nil ? nil : Self.timeoutMs) {
-            logger.info("unmount \(plan.mountPoint): \($0) dirty blocks left to upload")
+        var nextReportMs = Monotonic.nowMs + Self.reportEveryMs
+        let report = volume.stop(timeoutMs: plan.cacheFile == nil ? nil : Self.timeoutMs) { left in
+            if Monotonic.nowMs < nextReportMs { return }
+            nextReportMs = Monotonic.nowMs + Self.reportEveryMs
+            logger.info("unmount \(plan.mountPoint): \(left) dirty blocks left to upload")
         }
         return conclude(report) && ending >= 0 ? 0 : 1
     }

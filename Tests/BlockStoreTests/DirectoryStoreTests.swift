@@ -257,7 +257,9 @@ extension DirectoryStore {
         #expect(error.message.hasSuffix(": No such file or directory"))
     }
 
-    @Test("a directory without write permission says so", .enabled(if: geteuid() != 0, "not as root"))
+    @Test(
+        "a directory without write permission says so",
+        .enabled(if: geteuid() != 0, "root may write everywhere"))
     func denied() throws {
         let store = try open()
         #expect(chmod(directory.path, 0o500) == 0)

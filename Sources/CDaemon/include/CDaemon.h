@@ -9,5 +9,7 @@ void cdaemon_syslog(int level, const char *text);
 /// Tells the kernel that this process serves a file system, so that it must not wait for its own
 /// writeback when it needs memory. 0, or -1 with errno (needs CAP_SYS_RESOURCE).
 int cdaemon_set_io_flusher(void);
+/// Closes every descriptor from `first` on.
+void cdaemon_close_from(int first);
 
 #endif
