@@ -2,6 +2,8 @@
 import PackageDescription
 
 let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+/// Tests run optimised; those of an executable need to see inside it.
+let testable: [SwiftSetting] = strict + [.unsafeFlags(["-enable-testing"])]
 
 let package = Package(
     name: "s3backer",
@@ -40,7 +42,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
-            swiftSettings: strict),
+            swiftSettings: testable),
         .executableTarget(
             name: "cachecheck",
             dependencies: [
@@ -61,6 +63,9 @@ let package = Package(
         .testTarget(
             name: "s3backerTests",
             dependencies: ["s3backer", "BlockCache", "BlockStore", "CacheFile"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "MountTests", dependencies: ["s3backer", "cachecheck", "CacheFile"],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import BlockStore
+import BlockStore
 
 @Suite struct DigestTests {
     @Test("known answers of RFC 1321 and FIPS 180-2")

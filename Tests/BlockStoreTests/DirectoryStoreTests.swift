@@ -2,7 +2,7 @@ import FileIO
 import Glibc
 import Testing
 
-@testable import BlockStore
+import BlockStore
 
 /// A directory that is removed with everything in it when the test ends.
 final class TemporaryDirectory {
