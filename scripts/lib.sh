@@ -24,13 +24,15 @@ mounts_below() {
 is_mounted() { [ -n "$(mounts_below "$1")" ]; }
 is_unmounted() { ! is_mounted "$1"; }
 
-# Loop devices whose file lies below a path (also one that was already unmounted).
+# Loop devices whose file lies below a path. After a lazy unmount of what holds the file its path is
+# cut short, so ask before.
 loops_below() {
     losetup --list --noheadings --output NAME,BACK-FILE |
         awk -v top="$1/" '{ name = $1; sub(/^[^ ]+ +/, "") } index($0, top) == 1 { print name }'
 }
 
-no_loops_below() { [ -z "$(loops_below "$1")" ]; }
+# is_detached /dev/loopN
+is_detached() { [ ! -e "/sys/block/${1#/dev/}/loop/backing_file" ]; }
 
 # Processes that run this very program and name this path in their command line.
 # pids_of PROGRAM PATH
@@ -58,17 +60,20 @@ stat_value() { awk -v name="$2" '$1 == name { print $2; exit }' "$1/stats" 2>/de
 # Takes down everything below the directory and removes it, whatever state it is in.
 # remove_all DIRECTORY PROGRAM...
 remove_all() {
-    local top=$1 program item
+    local top=$1 program item loops
     shift
+    mapfile -t loops < <(loops_below "$top")
     while read -r item; do umount -l "$item" 2>/dev/null || true; done < <(mounts_below "$top")
-    while read -r item; do losetup -d "$item" 2>/dev/null || true; done < <(loops_below "$top")
+    for item in "${loops[@]}"; do losetup -d "$item" 2>/dev/null || true; done
     for program in "$@"; do
         while read -r item; do
             kill -9 "$item" 2>/dev/null || true
             within 10 is_gone "$item" || echo "process $item does not end" >&2
         done < <(pids_of "$program" "$top")
     done
-    within 10 no_loops_below "$top" || echo "still attached: $(loops_below "$top")" >&2
+    for item in "${loops[@]}"; do
+        within 10 is_detached "$item" || echo "still attached: $item" >&2
+    done
     # A mount that would not go must not be emptied.
     if is_mounted "$top"; then
         echo "still mounted: $(mounts_below "$top" | tr '\n' ' '); $top stays" >&2
