@@ -129,19 +129,24 @@ extension Engine {
         pump()
     }
 
-    private func cleaned(_ upload: Upload, _ version: ObjectVersion) {
+    /// - Parameter isResumed: it has waited for room; those behind it in the queue do not count.
+    private func cleaned(_ upload: Upload, _ version: ObjectVersion, isResumed: Bool = false) {
         failureCounts[upload.block] = nil
         guard poison == nil, let slot = state.slot(of: upload.block) else { return end(upload) }
         let record = Record.clean(
             CleanRecord(
                 slot: UInt32(slot), block: upload.block, asOf: upload.asOf, base: Base(version)))
         let size = record.encode(geometry).encodedSize
-        if waitingInReserve.isEmpty, journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true) {
+        if isResumed || waitingInReserve.isEmpty,
+            journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true)
+        {
             append(record)
             end(upload)
         } else {
             // The slot may change while this waits: make the record anew.
-            waitingInReserve.append { [unowned self] in cleaned(upload, version) }
+            waitingInReserve.append { [unowned self] in
+                cleaned(upload, version, isResumed: true)
+            }
             reclaimTarget = journal.end
         }
     }
