@@ -1,0 +1,2 @@
+import CrashSim
+import Testing
