@@ -9,6 +9,12 @@ import Simulation
 package enum CrashKind: Sendable {
     case kill
     case cut(PowerCut)
+    /// A power cut that keeps the writes of this region and loses all others.
+    case keepOnly(Region)
+
+    package enum Region: CaseIterable, Sendable {
+        case ring, slots, directory, ringAndSlots, ringAndDirectory
+    }
 }
 
 /// A crash image that was recovered.
@@ -24,6 +30,22 @@ extension SimWorld {
         switch kind {
         case .kill: disk.afterKill(&random)
         case .cut(let mode): disk.afterPowerCut(mode, &random)
+        case .keepOnly(let region): disk.afterPowerCut(keeping: { isIn(region, $0) }, &random)
+        }
+    }
+
+    private func isIn(_ region: CrashKind.Region, _ range: Range<Int>) -> Bool {
+        let ring = geometry.ringOffset..<geometry.ringOffset + geometry.ringLength
+        let isRing = ring.contains(range.lowerBound)
+        let isSlot = geometry.zones.contains {
+            ($0.slotsOffset..<$0.slotsOffset + $0.slots * geometry.blockSize).contains(range.lowerBound)
+        }
+        switch region {
+        case .ring: return isRing
+        case .slots: return isSlot
+        case .directory: return !isRing && !isSlot
+        case .ringAndSlots: return isRing || isSlot
+        case .ringAndDirectory: return !isSlot
         }
     }
 
@@ -54,7 +76,7 @@ extension SimWorld {
             ) { recovered in
                 lsn = recovered.scan.end.lsn - 1
                 counts = (recovered.state.dirtySlots, recovered.state.cleanSlots)
-                count(recovered)
+                count(recovered, crashed)
             }
         } catch {
             throw Violation("\(what): the mount refuses: \(error.message)")
@@ -69,15 +91,14 @@ extension SimWorld {
         let most = ceiling ?? engine.journal.assigned
         if lsn > most { throw Violation("\(what): R = \(lsn) is above \(most)") }
         if lsn < oracle.assigned { coverage.hit(.lostWrites) }
-        try compare(cache, crashed, lsn, what)
+        try compare(cache.state, crashed, lsn, what)
         return Recovered(cache: cache, lsn: lsn)
     }
 
     /// Whether file and store together are the writes up to `lsn`, neither more nor less.
-    private func compare(
-        _ cache: OpenedCache, _ disk: SimDisk, _ lsn: LSN, _ what: String
+    func compare(
+        _ state: CacheState, _ disk: SimDisk, _ lsn: LSN, _ what: String
     ) throws(Violation) {
-        let state = cache.state
         let size = geometry.granuleSize
         let buffer = compareBuffer
         for block in 0..<UInt64(plan.volumeBlocks) {
@@ -116,7 +137,7 @@ extension SimWorld {
                     throw Violation("\(what): reading block \(block): \(error)")
                 }
                 if let crc,
-                    GranuleChecksum.of(buffer.bytes, block: block, granule: granule, geometry, cache.seeds)
+                    GranuleChecksum.of(buffer.bytes, block: block, granule: granule, geometry, engine.seeds)
                         != crc
                 {
                     throw Violation("\(what): block \(block) granule \(granule) does not match its checksum")
@@ -137,11 +158,13 @@ extension SimWorld {
 
     // MARK: Counting
 
-    private func count(_ recovered: RecoveredFile) {
+    private func count(_ recovered: RecoveredFile, _ disk: SimDisk) {
         switch recovered.scan.verdict {
         case .endOfLog: coverage.hit(.verdictEndOfLog)
         case .deadGroups: coverage.hit(.verdictDeadGroups)
-        case .tornTail: coverage.hit(.verdictTornTail)
+        case .tornTail:
+            coverage.hit(.verdictTornTail)
+            if isCutBySlot(recovered.scan, disk) { coverage.hit(.slotMismatchCut) }
         case .hole, .staleSuperblock: break
         }
         if !recovered.droppedFills.isEmpty { coverage.hit(.droppedFills) }
@@ -154,6 +177,18 @@ extension SimWorld {
             if group.header.flags.contains(.pad) { coverage.hit(.replayedPad) }
             for raw in group.records { count(raw) }
         }
+    }
+
+    /// Whether the first group that was not accepted is itself intact: slot bytes it names were not.
+    private func isCutBySlot(_ scan: RingScan, _ disk: SimDisk) -> Bool {
+        let block = AlignedBuffer(RingFormat.blockSize)
+        let offset = geometry.ringOffset + Int(scan.end.position % UInt64(geometry.ringLength))
+        guard (try? disk.read(into: block.mutableBytes, at: offset, .direct)) != nil,
+            let header = GroupHeader.decode(block.bytes, ringLength: geometry.ringLength)
+        else { return false }
+        return header.position == scan.end.position && header.firstLSN == scan.end.lsn
+            && header.headerBlocks == 1 && header.dataBlocks == 0
+            && header.isIntact(block.mutableBytes, seeds: engine.seeds)
     }
 
     private func count(_ raw: RawRecord) {

@@ -45,7 +45,6 @@ package enum History {
         }
         if endsWithFault { try FaultHistory.finish(world) } else { try world.stopCleanly() }
         try world.raise()
-        world.coverage.hit(.checkpoints, world.engine.snapshotStatistics().checkpoints)
     }
 }
 
