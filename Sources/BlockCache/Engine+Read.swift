@@ -28,7 +28,10 @@ extension Engine {
             let at = part.targetOffset + (granule - part.granules.lowerBound) * geometry.granuleSize
             add(source, granule, at, to: plan, fetched: fetched)
         }
-        guard isComplete else { return miss(part) }
+        guard isComplete else {
+            unpin(plan.ringPins)
+            return miss(part)
+        }
         if !part.wasMiss { statistics.readHits += 1 }
         begin(plan, .userRead(part))
     }
