@@ -55,6 +55,17 @@ let package = Package(
         .target(
             name: "Simulation", dependencies: ["FileIO"], path: "Tests/Simulation",
             swiftSettings: strict),
+        .target(
+            name: "CrashSim",
+            dependencies: [
+                "Simulation", "BlockCache", "BlockStore", "CacheFile", "Journal", "FileIO",
+            ],
+            path: "Tests/CrashSim", swiftSettings: strict),
+        .executableTarget(
+            name: "crashsim", dependencies: ["CrashSim"], path: "Tests/crashsim-tool",
+            swiftSettings: strict),
+        .testTarget(
+            name: "CrashSimulationTests", dependencies: ["CrashSim"], swiftSettings: strict),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation", "FileIO"], swiftSettings: strict),
         .testTarget(

@@ -71,6 +71,7 @@ package final class Engine {
     var lastCommitMs: UInt64 = 0
     var unsyncedSinceMs: UInt64?
     var ringPins: [UInt64: Int] = [:]
+    var plansRunning = 0
 
     // MARK: Reclaim (Engine+Reclaim)
 
@@ -201,7 +202,8 @@ package final class Engine {
     package func checkInvariants() {
         journal.checkInvariants()
         precondition(journal.tail <= diskTail)
-        precondition(!active.isEmpty || ringPins.isEmpty, "a ring pin was left behind")
+        let readers = plansRunning + destagesRunning
+        precondition(readers > 0 || ringPins.isEmpty, "a ring pin was left behind")
         precondition(state.cleanSlots + state.dirtySlots <= geometry.slotCount)
     }
 }

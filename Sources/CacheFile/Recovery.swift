@@ -288,7 +288,7 @@ package struct Recovery {
     private func stillMissing(_ dropped: [Int: GranuleSet], _ state: CacheState) -> [EvictRecord] {
         dropped.sorted { $0.key < $1.key }.compactMap { slot, granules in
             guard !state.slots.isFree(slot) else { return nil }
-            let missing = granules.subtracting(state.slots.valid(slot))
+            let missing = granules.subtracting(state.present(slot: slot))
             guard !missing.isEmpty else { return nil }
             return EvictRecord(
                 slot: UInt32(slot), block: state.slots.block(slot), granules: missing)
