@@ -76,7 +76,8 @@ extension SimWorld {
 
     func first(_ name: ItemName) throws(Violation) -> PendingItem {
         guard let item = pending.first(where: { isKind($0, name) }) else {
-            throw Violation("scenario: no \(name) is under way")
+            throw Violation(
+                "scenario: no \(name) is under way; before: \(log.suffix(12).joined(separator: "; "))")
         }
         return item
     }
@@ -130,6 +131,8 @@ extension SimWorld {
     func askForCheckpoint() { wait(1 << 41) }
 
     func require(_ condition: Bool, _ what: String) throws(Violation) {
-        if !condition { throw Violation("scenario: \(what)") }
+        if !condition {
+            throw Violation("scenario: not so: \(what); before: \(log.suffix(12).joined(separator: "; "))")
+        }
     }
 }

@@ -18,6 +18,10 @@ package enum Scenario: String, CaseIterable, Sendable {
     case readerHoldsLocation = "S19"
     case lostFill = "S24"
     case everythingFull = "S25"
+    case directWriteWaitsForRoom = "R1"
+    case partialReadPinsRing = "R2"
+    case cleansWaitForRoom = "R3"
+    case staleBlockWithFullRing = "R4"
 
     package func run() throws {
         switch self {
@@ -33,6 +37,10 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .readerHoldsLocation: try s19()
         case .lostFill: try s24()
         case .everythingFull: try s25()
+        case .directWriteWaitsForRoom: try r1()
+        case .partialReadPinsRing: try r2()
+        case .cleansWaitForRoom: try r3()
+        case .staleBlockWithFullRing: try r4()
         }
     }
 
@@ -46,8 +54,10 @@ package enum Scenario: String, CaseIterable, Sendable {
         world.writeGranules(0, 1..<3)
         try world.finishAllChecked()
         try world.fsync()
-        world.askForCheckpoint()
-        try world.finishAllChecked()
+        for _ in 0..<3 {
+            world.askForCheckpoint()
+            try world.finishAllChecked()
+        }
         try world.require(
             world.engine.snapshotStatistics().destagedGranules == 2, "both granules are destaged")
     }
@@ -55,13 +65,13 @@ package enum Scenario: String, CaseIterable, Sendable {
     /// W x->A, W x->B, F, A given to y: slot write returned, record not.
     private func s2() throws {
         let world = try SimWorld.quiet()
+        world.isStoreDown = true
         for block in 0..<7 { world.writeBlock(block) }
         try world.finishAll()
         world.writeBlock(0)
         try world.finishAll()
         world.startSync()
         try world.finishAllChecked()
-        world.isStoreDown = true
         world.writeBlock(7)
         try world.finishAllChecked(except: [.userSlot])
         try world.require(world.writesWaiting == 1, "y waits for its slot write")
@@ -111,13 +121,16 @@ package enum Scenario: String, CaseIterable, Sendable {
     /// Destage of x into A issued, W x->B, F, SEAL, A wanted for y, the late write returns.
     private func s5() throws {
         let world = try SimWorld.quiet()
+        world.isStoreDown = true
         for block in 0..<7 { world.writeBlock(block) }
         try world.finishAll()
         world.writeGranules(0, 0..<2)
         try world.finishAll()
         try world.fsync()
-        world.askForCheckpoint()
-        try world.finishAll(except: [.destage])
+        for _ in 0..<3 where !world.pending.contains(where: { world.isKind($0, .destage) }) {
+            world.askForCheckpoint()
+            try world.finishAll(except: [.destage])
+        }
         let destage = try world.first(.destage)
         world.advance(destage)
         world.settle()
@@ -125,7 +138,6 @@ package enum Scenario: String, CaseIterable, Sendable {
         try world.finishAllChecked(except: [.destage])
         world.startSync()
         try world.finishAllChecked(except: [.destage])
-        world.isStoreDown = true
         world.writeBlock(8)
         try world.finishAllChecked(except: [.destage])
         try world.require(world.writesWaiting == 1, "A is not given away while it is written")
@@ -283,5 +295,87 @@ package enum Scenario: String, CaseIterable, Sendable {
         try world.drain("the store is back") { world.usersRunning > 0 }
         try world.checkAll()
         try world.stopCleanly()
+    }
+
+    /// Fills the ring with records whose overlays nothing may destage yet, up to the reserve.
+    private func fillRing(_ world: SimWorld) throws {
+        var round = 0
+        while world.writesWaiting == 0 {
+            round += 1
+            try world.require(round < 200, "the ring fills up")
+            world.writeGranules(1 + round % 3, 0..<2)
+            try world.finishAll(except: [.flush, .destage, .checkpoint])
+        }
+    }
+
+    /// The slot write of a direct write has returned, its record waits for room, and a fill of the
+    /// block comes: it must not touch those granules (I4).
+    private func r1() throws {
+        let world = try SimWorld.quiet()
+        world.writeGranules(0, 0..<1)
+        for block in 1...3 { world.writeBlock(block) }
+        try world.finishAll()
+        try world.fsync()
+        world.startSync()
+        try fillRing(world)
+        world.writeGranules(0, 2..<3)
+        try world.finishAll(except: [.flush, .destage, .checkpoint])
+        world.readGranules(0, 1..<2)
+        try world.finishAll(except: [.flush, .destage, .checkpoint])
+        try world.checkAll()
+        try world.drain("room comes back") { world.usersRunning > 0 }
+        try world.checkAll()
+        world.readGranules(0, 0..<4)
+        try world.finishAll()
+    }
+
+    /// A read finds some granules in the ring and the next one missing: it pins nothing meanwhile.
+    private func r2() throws {
+        let world = try SimWorld.quiet()
+        world.writeGranules(0, 0..<1)
+        try world.finishAll()
+        world.writeGranules(0, 0..<1)
+        try world.finishAll()
+        try world.fsync()
+        world.readGranules(0, 0..<3)
+        try world.finishAll()
+        for round in 0..<100 {
+            world.writeGranules(1 + round % 3, 0..<2)
+            world.startSync()
+            world.settle()
+            try world.drain("the ring goes round") { world.usersRunning > 0 }
+        }
+        try world.checkAll()
+    }
+
+    /// Several uploads end while there is no room for their CLEAN records.
+    private func r3() throws {
+        let world = try SimWorld.quiet { $0.engine.writeDelayMs = 0 }
+        for block in 0..<7 { world.writeBlock(block) }
+        try world.finishAll(except: [.upload])
+        for round in 0..<60 {
+            world.writeGranules(round % 4, 0..<2)
+            try world.finishAll(except: [.upload, .destage, .checkpoint])
+        }
+        try world.finishAll(except: [.destage, .checkpoint])
+        try world.drain("all is uploaded") { world.usersRunning > 0 }
+        try world.checkAll()
+        try world.stopCleanly()
+    }
+
+    /// After a restart the store has another version of a clean block, and the ring is full.
+    private func r4() throws {
+        let world = try SimWorld.quiet()
+        world.readGranules(9, 0..<4)
+        for block in 1...3 { world.writeBlock(block) }
+        try world.finishAll()
+        try world.fsync()
+        try world.crashAndContinue(.kill)
+        world.store.touch(9)
+        try fillRing(world)
+        world.readGranules(9, 0..<4)
+        try world.finishAll(except: [.flush, .destage, .checkpoint])
+        try world.drain("the stale block is dropped") { world.usersRunning > 0 }
+        try world.checkAll()
     }
 }
