@@ -62,6 +62,8 @@ package final class Engine {
 
     var waitingForRoom: Fifo<() -> Void> = Fifo()
     var waitingInReserve: Fifo<() -> Void> = Fifo()
+    /// Stale blocks whose EVICT waits for room, with those who wait for their content.
+    var waitingToDrop: [(block: UInt64, fetch: Fetch, answer: Fetched)] = []
     var acks: Fifo<WriteRequest> = Fifo()
     var syncs: Fifo<SyncWaiter> = Fifo()
     var remoteSyncs: [RemoteSync] = []
@@ -172,6 +174,10 @@ package final class Engine {
         waitingForSlot.removeAll()
         waitingForRoom.removeAll()
         waitingInReserve.removeAll()
+        for waiting in waitingToDrop {
+            for part in waiting.fetch.readers { finish(part, failure) }
+        }
+        waitingToDrop = []
     }
 
     private func abandonWrites(_ activity: BlockActivity, _ failure: VolumeError) {

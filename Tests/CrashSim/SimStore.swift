@@ -36,6 +36,13 @@ package struct SimStore {
         deletedAsOf[block] = asOf
     }
 
+    /// Someone copied the object onto itself: the same content under a new version.
+    mutating func touch(_ block: UInt64) {
+        guard objects[block] != nil else { return }
+        let version = ObjectVersion.tag(nextTag())
+        objects[block]?.version = version
+    }
+
     /// Entity tags of the three kinds a base can hold: MD5-like, short, and long.
     private mutating func nextTag() -> String {
         tagCount += 1

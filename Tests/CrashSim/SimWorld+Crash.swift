@@ -45,7 +45,7 @@ extension SimWorld {
     }
 
     /// Crashes between the steps of recovery: flush, (mate, mate, flush,) copy, copy, flush.
-    private func probeCutRecovery(
+    func probeCutRecovery(
         _ image: SimDisk, _ kind: CrashKind, _ lsn: LSN
     ) throws(Violation) {
         for step in 1...7 {
@@ -113,6 +113,7 @@ extension SimWorld {
         disk = next
         hasFault = false
         engine = Engine(cache: recovered.cache, configuration: plan.engine)
+        for block in 0..<UInt64(plan.volumeBlocks) where random.chance(5) { store.touch(block) }
         attach()
         try compare(engine.state, disk, recovered.lsn, "after the mount")
     }

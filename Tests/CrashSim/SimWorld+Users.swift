@@ -35,6 +35,13 @@ extension SimWorld {
     // MARK: Writes
 
     private func startWrite() {
+        if random.chance(10), !recentWrites.isEmpty {
+            // The same bytes again, as a program does after a crash: dead groups of the journal
+            // must not come alive when their slot bytes happen to be right again.
+            let again = random.pick(recentWrites)
+            write(again.bytes, at: again.offset)
+            return
+        }
         let range = writeRange()
         if random.chance(6), range.count % Oracle.cellSize == 0 {
             coverage.hit(.wroteZeros)
@@ -48,7 +55,9 @@ extension SimWorld {
         let size = plan.blockSize
         // A few hot blocks, so that writes meet.
         let hot = random.chance(50) ? min(3, plan.volumeBlocks) : plan.volumeBlocks
-        let start = random.below(hot) * size
+        let isSame = random.chance(25)
+        if !isSame { lastBlock = random.below(hot) }
+        let start = lastBlock * size
         if random.chance(plan.wholePercent) {
             coverage.hit(.wroteBlocks)
             return start..<start + size
@@ -83,6 +92,8 @@ extension SimWorld {
         let request = WriteRequest(parts: blocks.count) { [unowned self] in answered(user, $0) }
         usersRunning += 1
         writesWaiting += 1
+        if recentWrites.count == 6 { recentWrites.removeFirst() }
+        recentWrites.append((bytes, offset))
         var ops: [WriteOp] = []
         for block in blocks {
             let low = max(offset, block * size) - block * size

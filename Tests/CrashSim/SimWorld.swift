@@ -33,6 +33,9 @@ package final class SimWorld: @unchecked Sendable {
     var hasFault = false
     var checkpointsAtMount = 0
     var writeCount: UInt64 = 0
+    var lastBlock = 0
+    /// The last writes, whoever lived to see them.
+    var recentWrites: [(bytes: [UInt8], offset: Int)] = []
     /// The first broken promise.
     package var violation: Violation?
     /// Latest events, for the report of a violation.

@@ -43,7 +43,7 @@ package struct WorldPlan {
         storedPercent = random.pick([0, 50, 90])
         engine.writeDelayMs = UInt64(random.pick([0, 0, 50, 250, 100_000]))
         engine.uploadsMax = random.within(1...4)
-        engine.checkpointIntervalMs = UInt64(random.pick([200, 1000, 60_000]))
+        engine.checkpointIntervalMs = UInt64(random.pick([20, 200, 1000, 60_000]))
         engine.dirtyPagesMax = random.pick([1, 3, 2048])
         engine.sealDelayMs = UInt64(random.pick([0, 50, 5000]))
         engine.syncIntervalMs = UInt64(random.pick([100, 5000]))

@@ -38,4 +38,9 @@ struct CrashSimulationTests {
         if let violation = result.violation { Issue.record("\(violation)") }
         #expect(result.coverage.images >= 200)
     }
+
+    @Test("named scenarios keep every promise at every step", arguments: Scenario.allCases)
+    func scenario(_ scenario: Scenario) throws {
+        try scenario.run()
+    }
 }

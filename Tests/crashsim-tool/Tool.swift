@@ -12,9 +12,25 @@ private func report(_ signal: Int32) {
 
 private let usage = """
     crashsim [--seconds N] [--seed S] [--histories N] [--steps N] [--log] [--go-on]
+    crashsim --scenarios
     Runs random histories of the cache engine with crashes, from seed S on, until the time is up.
     Exit status 1 with seed and step of the first promise that was broken.
     """
+
+/// Runs the named scenarios.
+private func runScenarios() -> Int32 {
+    var status: Int32 = 0
+    for scenario in Scenario.allCases {
+        do {
+            try scenario.run()
+            print("\(scenario.rawValue) \(scenario) passed")
+        } catch {
+            print("\(scenario.rawValue) \(scenario) FAILED: \(error)")
+            status = 1
+        }
+    }
+    return status
+}
 
 /// The program; returns its exit status.
 func runTool(_ arguments: [String]) -> Int32 {
@@ -25,6 +41,8 @@ func runTool(_ arguments: [String]) -> Int32 {
     while let name = rest.popFirst() {
         if name == "--log" {
             keepsLog = true
+        } else if name == "--scenarios" {
+            return runScenarios()
         } else if name == "--go-on" {
             goesOn = true
         } else if values[name] != nil, let value = rest.popFirst().flatMap({ UInt64($0) }) {
