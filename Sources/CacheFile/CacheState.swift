@@ -8,7 +8,7 @@ import Journal
 public final class CacheState {
     public let geometry: Geometry
     public let slots: SlotTable
-    var index: BlockIndex
+    package var index: BlockIndex
     var overlays: [UInt64: BlockOverlays] = [:]
     var marks: Fifo<OverlayMark> = Fifo()
 
@@ -24,7 +24,7 @@ public final class CacheState {
     public internal(set) var cleanSlots = 0
     public internal(set) var liveOverlays = 0
 
-    init(slots: SlotTable) {
+    package init(slots: SlotTable) {
         self.slots = slots
         geometry = slots.geometry
         index = BlockIndex(slots: geometry.slotCount)

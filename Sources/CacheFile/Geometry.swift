@@ -72,12 +72,12 @@ public struct Geometry: Sendable, Equatable {
 
     public static func granuleSize(blockSize: Int) -> Int { max(4096, blockSize / 256) }
 
-    static func coldEntry(granules: Int) -> (bitmap: Int, size: Int) {
+    package static func coldEntry(granules: Int) -> (bitmap: Int, size: Int) {
         let bitmap = (granules + 63) / 64 * 8
         return (bitmap, (bitmap + 4 * granules + 7) & ~7)
     }
 
-    static func pages(_ slots: Int, _ perPage: Int) -> Int { (slots + perPage - 1) / perPage }
+    package static func pages(_ slots: Int, _ perPage: Int) -> Int { (slots + perPage - 1) / perPage }
 
     // MARK: Places
 

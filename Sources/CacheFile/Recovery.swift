@@ -16,29 +16,29 @@ public struct Finding: Sendable, Equatable {
 }
 
 /// What steps 2 to 7 of recovery made of a file: the state to go on from, in memory only.
-struct RecoveredFile {
-    var superblocks: SuperblockSet
-    var geometry: Geometry
-    var seeds: SeedSpace
-    var root: RootTable
-    var state: CacheState
-    var scan: RingScan
+package struct RecoveredFile {
+    package var superblocks: SuperblockSet
+    package var geometry: Geometry
+    package var seeds: SeedSpace
+    package var root: RootTable
+    package var state: CacheState
+    package var scan: RingScan
     /// Granules of fills whose bytes did not reach the medium; the first group says so (I21).
-    var droppedFills: [EvictRecord]
-    var findings: [Finding]
-    var lastEpoch: UInt64
+    package var droppedFills: [EvictRecord]
+    package var findings: [Finding]
+    package var lastEpoch: UInt64
 
-    var superblock: Superblock { superblocks.current }
+    package var superblock: Superblock { superblocks.current }
 }
 
 /// Reads a file as a mount does. Writes nothing; the steps are those of docs/format.md, "Recovery".
-struct Recovery {
+package struct Recovery {
     private let file: any FileIO
     private var findings: [Finding] = []
 
     private init(file: any FileIO) { self.file = file }
 
-    static func run(_ file: any FileIO) throws(CacheFileError) -> RecoveredFile {
+    package static func run(_ file: any FileIO) throws(CacheFileError) -> RecoveredFile {
         var recovery = Recovery(file: file)
         return try recovery.steps()
     }

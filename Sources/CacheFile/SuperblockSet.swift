@@ -113,7 +113,7 @@ public struct SuperblockSet: Sendable {
     // MARK: Writing
 
     /// Writes a superblock to its two copies. Not durable before a flush that starts later.
-    static func write(_ sb: Superblock, to file: any FileIO, offset: (Int) -> Int) throws(FileError) {
+    package static func write(_ sb: Superblock, to file: any FileIO, offset: (Int) -> Int) throws(FileError) {
         for copy in sb.copies {
             try file.write(sb.encode(copy: UInt32(copy)).bytes, at: offset(copy), .cached)
         }

@@ -13,11 +13,11 @@
 
 import FileIO
 
-enum ZoneTable {
-    static let magic: UInt32 = 0x5a42_3353
-    static let entrySize = 64
+package enum ZoneTable {
+    package static let magic: UInt32 = 0x5a42_3353
+    package static let entrySize = 64
 
-    static func encode(_ zones: [Zone], seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
+    package static func encode(_ zones: [Zone], seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
         let buffer = AlignedBuffer.zeroed(Geometry.zoneTableBytes)
         let bytes = buffer.mutableBytes
         bytes.setField(0, magic)
@@ -37,13 +37,13 @@ enum ZoneTable {
         return (buffer, crc)
     }
 
-    static func offset(copy: Int) -> Int {
+    package static func offset(copy: Int) -> Int {
         Geometry.zoneTableOffset + copy * Geometry.zoneTableBytes
     }
 
     /// Reads the geometry that a superblock describes; every value is checked against the file's
     /// size, so nothing later can reach outside it or allocate beyond it.
-    static func readGeometry(
+    package static func readGeometry(
         _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace
     ) throws(CacheFileError) -> Geometry {
         let size = try io { () throws(FileError) in try file.size() }
