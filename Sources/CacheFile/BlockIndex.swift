@@ -21,7 +21,8 @@ package struct BlockIndex: ~Copyable {
 
     @inline(__always)
     private func home(_ block: UInt64) -> Int {
-        Int((block &+ 1) &* 0x9e37_79b9_7f4a_7c15 >> shift)
+        // `>>` binds tighter than `&*` in Swift.
+        Int(((block &+ 1) &* 0x9e37_79b9_7f4a_7c15) >> shift)
     }
 
     /// The slot that holds `block`; `blockOf` tells which block a slot holds.
