@@ -123,6 +123,7 @@ public struct GroupHeader: Sendable, Equatable {
             return false
         }
         guard firstLSN >= 1, lastLSN >= firstLSN, lastLSN < UInt64.max / 2 else { return false }
+        guard position < UInt64.max / 2, epoch < UInt64.max / 2 else { return false }
         // An empty group takes one LSN of its own; otherwise one per record.
         let lsnCount = lastLSN - firstLSN + 1
         if recordCount == 0 { return !flags.isEmpty && lsnCount == 1 }
