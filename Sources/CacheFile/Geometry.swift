@@ -131,6 +131,24 @@ public struct Geometry: Sendable, Equatable {
         return low..<min(low + Self.hotPerPage, first + zones[zone].slots)
     }
 
+    /// Every area of the file, slots included; none shares bytes with another.
+    package var regions: [Range<Int>] {
+        let stride = Self.superblockStride
+        var found = [
+            0..<2 * stride, Self.zoneTableOffset..<Self.zoneTableOffset + 2 * Self.zoneTableBytes,
+            ringOffset..<ringOffset + ringLength + 2 * stride,
+        ]
+        for offset in rootOffsets { found.append(offset..<offset + rootCapacity) }
+        for zone in zones {
+            let hot = hotPagesPerZone * Self.pageSize
+            let cold = (pagesPerZone - hotPagesPerZone) * Self.pageSize
+            for offset in zone.hotOffsets { found.append(offset..<offset + hot) }
+            for offset in zone.coldOffsets { found.append(offset..<offset + cold) }
+            found.append(zone.slotsOffset..<zone.slotsOffset + zone.slots * blockSize)
+        }
+        return found
+    }
+
     public var fileSize: Int {
         zones.reduce(0) { max($0, $1.slotsOffset + $1.slots * blockSize) }
     }

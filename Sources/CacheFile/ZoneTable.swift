@@ -121,9 +121,8 @@ package enum ZoneTable {
             guard zone.slots >= 1, isLast ? zone.slots <= perZone : zone.slots == perZone else {
                 throw broken("allocation group \(index) has \(zone.slots) slots")
             }
-            let pages = geometry.pagesPerZone * Geometry.pageSize
             for place in zone.hotOffsets + zone.coldOffsets {
-                guard place % 4096 == 0, place <= size, place + pages <= size + pages else {
+                guard place % 4096 == 0, place <= size else {
                     throw broken("directory of allocation group \(index)")
                 }
             }
@@ -140,6 +139,16 @@ package enum ZoneTable {
             Int(exactly: sb.rootLength) == geometry.pageCount * 8,
             geometry.pageCount * 8 <= geometry.rootCapacity
         else { throw broken("\(sb.slotCount) slots, root of \(sb.rootLength) bytes") }
+        // Nothing shares bytes, so what is allocated for the directory is bounded by the file.
+        let regions = geometry.regions.sorted { $0.lowerBound < $1.lowerBound }
+        for (region, next) in zip(regions, regions.dropFirst()) {
+            guard region.upperBound <= next.lowerBound else {
+                throw broken("two uses of byte \(next.lowerBound)")
+            }
+        }
+        guard regions.allSatisfy({ $0.upperBound <= size }) else {
+            throw broken("the file ends at \(size)")
+        }
     }
 
     private static func broken(_ what: String) -> CacheFileError {
