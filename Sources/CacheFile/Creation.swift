@@ -8,15 +8,18 @@ public enum Creation {
     /// The ring is written, not just reserved: the first sync into reserved space would commit the
     /// file system's own journal each time. Blocks: about a second per GiB of ring.
     ///
-    /// - Parameter file: new and empty; the caller removes it when this throws.
+    /// - Parameters:
+    ///   - file: new and empty; the caller removes it when this throws.
+    ///   - fixedUUID: instead of a random one, where a file must come out the same each time.
     public static func format(
-        _ file: any FileIO, geometry: Geometry, identity: VolumeIdentity, info: SessionInfo
+        _ file: any FileIO, geometry: Geometry, identity: VolumeIdentity, info: SessionInfo,
+        fixedUUID: [UInt8]? = nil
     ) throws(CacheFileError) {
         try io { () throws(FileError) in
             try file.reserve(geometry.fileSize, at: 0)
             try writeRing(file, geometry)
         }
-        var fileUUID = SystemRandom.bytes(16)
+        var fileUUID = fixedUUID ?? SystemRandom.bytes(16)
         fileUUID[6] = fileUUID[6] & 0x0f | 0x40
         fileUUID[8] = fileUUID[8] & 0x3f | 0x80
         let seeds = SeedSpace(fileUUID: fileUUID)
