@@ -67,6 +67,25 @@ public struct GroupHeader: Sendable, Equatable {
     public var recordCount: Int
     public var dataBlocks: Int
 
+    package init(
+        flags: RingFormat.Flags, headerCRC: UInt32 = 0, prevGroupCRC: UInt32, session: UInt64,
+        position: UInt64, firstLSN: LSN, lastLSN: LSN, durableLSN: LSN, epoch: UInt64,
+        headerBlocks: Int, recordCount: Int, dataBlocks: Int
+    ) {
+        self.flags = flags
+        self.headerCRC = headerCRC
+        self.prevGroupCRC = prevGroupCRC
+        self.session = session
+        self.position = position
+        self.firstLSN = firstLSN
+        self.lastLSN = lastLSN
+        self.durableLSN = durableLSN
+        self.epoch = epoch
+        self.headerBlocks = headerBlocks
+        self.recordCount = recordCount
+        self.dataBlocks = dataBlocks
+    }
+
     public var byteCount: Int { (headerBlocks + dataBlocks) * RingFormat.blockSize }
     public var dataPosition: UInt64 { position + UInt64(headerBlocks * RingFormat.blockSize) }
 
