@@ -233,7 +233,8 @@ public struct LayoutRequest: Sendable {
         let smallest = 16 * (granule + 2 * RingFormat.blockSize)
         if let ringBytes {
             guard ringBytes % RingFormat.blockSize == 0, ringBytes >= 64 << 10,
-                ringBytes >= 8 * (granule + 2 * RingFormat.blockSize), ringBytes <= 1 << 40
+                ringBytes >= 8 * (granule + 2 * RingFormat.blockSize), ringBytes <= 2 << 30,
+                ringBytes <= 2 << 20 || ringBytes % Geometry.superblockStride == 0
             else {
                 throw CacheFileError(.invalid, "a journal ring of \(ringBytes) bytes is not possible")
             }

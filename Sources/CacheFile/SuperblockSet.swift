@@ -66,20 +66,24 @@ public struct SuperblockSet: Sendable {
         }
     }
 
-    /// With both front copies lost, the far ones lie at a multiple of 64 KiB within 3 GiB.
+    /// With both front copies lost, the far ones lie within 3 GiB: at a multiple of 4 KiB in the
+    /// first 4 MiB, at one of 64 KiB behind them (`LayoutRequest` sees to that).
     private static func probe(
         _ file: any FileIO, size: Int, into found: inout [Int: Superblock]
     ) throws(CacheFileError) {
-        for offset in stride(
-            from: 2 * Geometry.superblockStride, to: min(size, 3 << 30),
-            by: Geometry.superblockStride)
-        {
+        let dense = stride(from: 2 * Geometry.superblockStride, to: min(size, 4 << 20), by: 4096)
+        let wide = stride(
+            from: 4 << 20, to: max(4 << 20, min(size, 3 << 30)), by: Geometry.superblockStride)
+        for offset in [Array(dense), Array(wide)].joined() {
             guard let block = try readBlock(file, at: offset, size: size) else { return }
             for copy in 2...3 {
                 guard let sb = Superblock.decode(block.bytes, copy: UInt32(copy)) else { continue }
                 guard let end = ringEnd(sb, size: size) else { continue }
                 let place = end + (copy - 2) * Geometry.superblockStride
                 if place == offset { found[copy] = sb }
+            }
+            if let near = found[2], let end = ringEnd(near, size: size) {
+                return try readFar(file, ringEnd: end, size: size, into: &found)
             }
             if found[3] != nil { return }
         }
