@@ -29,7 +29,8 @@ extension Report {
     }
 
     private func summary(_ sb: Superblock) -> [String] {
-        let (bytes, overflow) = sb.volumeBlocks.multipliedReportingOverflow(by: UInt64(sb.blockSize))
+        let (bytes, overflow) = sb.volumeBlocks.multipliedReportingOverflow(
+            by: UInt64(sb.blockSize))
         return [
             line("volume", overflow ? "\(sb.volumeBlocks) blocks" : Text.size(bytes)),
             line("block", Text.size(UInt64(sb.blockSize))),
@@ -60,7 +61,8 @@ extension Report {
             line(
                 "journal",
                 "\(Text.count(inspection.replayGroups, "group")), "
-                    + "\(Text.size(UInt64(inspection.ringBytesUsed))) used of \(Text.size(UInt64(ring)))"),
+                    + "\(Text.size(UInt64(inspection.ringBytesUsed))) used of \(Text.size(UInt64(ring)))"
+            ),
         ]
     }
 

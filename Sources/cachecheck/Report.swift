@@ -69,7 +69,8 @@ struct Report {
         }
         if !codes.isEmpty {
             parts.append(
-                "\(Text.count(codes.count, "warning")): \(Set(codes).sorted().joined(separator: ", "))")
+                "\(Text.count(codes.count, "warning")): \(Set(codes).sorted().joined(separator: ", "))"
+            )
         }
         return parts.joined(separator: "; ")
     }
@@ -156,7 +157,9 @@ struct Report {
     /// Codes stand before the first colon of a message.
     private static func finding(_ error: CacheFileError, _ severity: Finding.Severity) -> Finding {
         let parts = error.message.split(separator: ":", maxSplits: 1)
-        let isCode = parts.count == 2 && parts[0].utf8.allSatisfy { $0 == 0x5f || (0x41...0x5a).contains($0) }
+        let isCode =
+            parts.count == 2
+            && parts[0].utf8.allSatisfy { $0 == 0x5f || (0x41...0x5a).contains($0) }
         guard isCode else { return Finding("NEEDS_CHECK", severity, error.message) }
         return Finding(String(parts[0]), severity, String(parts[1].drop { $0 == " " }))
     }

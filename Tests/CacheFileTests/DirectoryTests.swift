@@ -69,7 +69,9 @@ struct DirectoryTests {
             var taken: [Int] = []
             for bit in 0..<4096 * 8 {
                 image.mutableBytes[bit >> 3] ^= 1 << UInt8(bit & 7)
-                if other.adopt(page, image.bytes, crc: crc, generation: 9) { taken.append(bit >> 3) }
+                if other.adopt(page, image.bytes, crc: crc, generation: 9) {
+                    taken.append(bit >> 3)
+                }
                 image.mutableBytes[bit >> 3] ^= 1 << UInt8(bit & 7)
             }
             #expect(Set(taken) == [5])
@@ -177,7 +179,8 @@ struct DirectoryTests {
                 for _ in 0..<1 + random.below(3) {
                     let entry = 64 + (geometry.isHot(page) ? 64 : 16) * random.below(8)
                     let at = entry + random.below(geometry.isHot(page) ? 60 : 16)
-                    bytes[at] = random.chance(50)
+                    bytes[at] =
+                        random.chance(50)
                         ? UInt8(random.below(8)) : UInt8(truncatingIfNeeded: random.next())
                 }
             }
@@ -194,7 +197,9 @@ struct DirectoryTests {
     func codes() throws {
         let good = MemoryFile(try GoldenImages.make("clean.cache"))
         let geometry = try CacheFiles.inspect(good).geometry
-        func code(_ reseal: Bool = true, _ change: (UnsafeMutableRawBufferPointer) -> Void) throws -> String? {
+        func code(_ reseal: Bool = true, _ change: (UnsafeMutableRawBufferPointer) -> Void) throws
+            -> String?
+        {
             let file = MemoryFile(good.bytes)
             try Self.forge(file, geometry, page: 0, resealEntries: reseal, change)
             let error = refusal { () throws(CacheFileError) in _ = try CacheFiles.inspect(file) }
@@ -210,7 +215,9 @@ struct DirectoryTests {
         #expect(try code(false) { $0.setField(64 + 8, UInt64(1)) } == "ENT_BAD_CRC")
     }
 
-    @Test("forged journal records with right checksums are refused or harmless", arguments: UInt64(0)..<4)
+    @Test(
+        "forged journal records with right checksums are refused or harmless",
+        arguments: UInt64(0)..<4)
     func forgedRecords(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         let good = MemoryFile(try GoldenImages.make("replay.cache"))
@@ -225,7 +232,8 @@ struct DirectoryTests {
                 let bytes = UnsafeMutableRawBufferPointer(rebasing: all[at..<at + 4096])
                 for _ in 0..<1 + random.below(3) {
                     let offset = random.chance(70) ? 128 + random.below(120) : 16 + random.below(56)
-                    bytes[offset] = random.chance(60)
+                    bytes[offset] =
+                        random.chance(60)
                         ? UInt8(random.below(9)) : UInt8(truncatingIfNeeded: random.next())
                 }
                 bytes.setField(8, UInt32(0))

@@ -39,7 +39,8 @@ struct FormatPage {
                 return PageLayout.Row(offset: offset, size: size, field: cells[2])
             }
             layouts[words[2]] = PageLayout(
-                size: Int(words[3]) ?? 0, from: words.count > 5 ? Int(words[5]) ?? 0 : 0, rows: rows)
+                size: Int(words[3]) ?? 0, from: words.count > 5 ? Int(words[5]) ?? 0 : 0, rows: rows
+            )
         }
         self.layouts = layouts
     }
@@ -78,13 +79,15 @@ struct FormatPageTests {
         let layout = try #require(FormatPage.shared.layouts[name], "\(name)")
         let hidden = besides.compactMap { layout.range($0) }
         for (field, bytes) in changes {
-            #expect(difference(base, bytes, besides: hidden) == layout.range(field), "\(name).\(field)")
+            #expect(
+                difference(base, bytes, besides: hidden) == layout.range(field), "\(name).\(field)")
         }
         let covered = Set(changes.map(\.0)).union(besides)
         let missing = layout.rows.map(\.field).filter { $0 != "zero" && !covered.contains($0) }
         #expect(missing.isEmpty, "\(name): not compared")
         for row in layout.rows where row.field == "zero" {
-            #expect(base[row.offset..<min(row.offset + row.size, base.count)].allSatisfy { $0 == 0 })
+            #expect(
+                base[row.offset..<min(row.offset + row.size, base.count)].allSatisfy { $0 == 0 })
         }
     }
 
@@ -126,7 +129,8 @@ struct FormatPageTests {
                 ("featRoCompat", encode { $0.featRoCompat = .max }),
                 ("featIncompat", encode { $0.featIncompat = .max }),
                 ("generation", encode { $0.generation = .max }),
-                ("parentCRC", encode { $0.parentCRC = .max }), ("state", encode { $0.state = .max }),
+                ("parentCRC", encode { $0.parentCRC = .max }),
+                ("state", encode { $0.state = .max }),
                 ("fileUUID", encode { $0.fileUUID = ones(16) }),
                 ("volumeUUID", encode { $0.volumeUUID = ones(16) }),
                 ("binding", encode { $0.binding = ones(32) }),
@@ -245,7 +249,8 @@ struct FormatPageTests {
     @Test("directory pages")
     func directory() throws {
         func image(
-            generation: UInt32 = 0, lsn: UInt64 = 0, copy: Int = 0, _ change: (SlotTable) -> Void = { _ in }
+            generation: UInt32 = 0, lsn: UInt64 = 0, copy: Int = 0,
+            _ change: (SlotTable) -> Void = { _ in }
         ) throws -> [UInt8] {
             let table = SlotTable(
                 geometry: try SmallWorld.request().layOut(),
@@ -268,7 +273,9 @@ struct FormatPageTests {
         let layout = try #require(FormatPage.shared.layouts["pageHeader"])
         try image().withUnsafeBytes {
             #expect($0.field(layout.range("magic")!.lowerBound, UInt32.self) == SlotTable.pageMagic)
-            #expect($0.field(layout.range("kind")!.lowerBound, UInt8.self) == SeedSpace.Kind.hotPage.rawValue)
+            #expect(
+                $0.field(layout.range("kind")!.lowerBound, UInt8.self)
+                    == SeedSpace.Kind.hotPage.rawValue)
         }
         let entry = { (bytes: [UInt8]) in Array(bytes[64..<64 + Geometry.hotEntrySize]) }
         try Self.expect(
@@ -281,13 +288,19 @@ struct FormatPageTests {
                 ("state", entry(try image { $0.setState(0, .bad) })),
                 ("flags", entry(try image { $0.setZeroBase(0, true) })),
                 ("baseKind", entry(try image { $0.setBase(0, Base(.hashed)) })),
-                ("base", entry(try image { $0.setBase(0, Base(.unknown, Array(repeating: 1, count: 24))) })),
+                (
+                    "base",
+                    entry(
+                        try image { $0.setBase(0, Base(.unknown, Array(repeating: 1, count: 24))) })
+                ),
             ].filter { !["state", "flags", "baseKind"].contains($0.0) })
         // One-byte fields by themselves.
         let entries = try #require(FormatPage.shared.layouts["hotEntry"])
         #expect(entry(try image { $0.setState(0, .bad) })[entries.range("state")!.lowerBound] == 5)
-        #expect(entry(try image { $0.setZeroBase(0, true) })[entries.range("flags")!.lowerBound] == 1)
-        #expect(entry(try image { $0.setBase(0, .absent) })[entries.range("baseKind")!.lowerBound] == 1)
+        #expect(
+            entry(try image { $0.setZeroBase(0, true) })[entries.range("flags")!.lowerBound] == 1)
+        #expect(
+            entry(try image { $0.setBase(0, .absent) })[entries.range("baseKind")!.lowerBound] == 1)
         #expect(entries.range("crc") == 60..<64)
     }
 
@@ -320,7 +333,8 @@ struct FormatPageTests {
         let layout = try #require(FormatPage.shared.layouts["groupHeader"])
         header().withUnsafeBytes {
             #expect($0.field(layout.range("magic")!.lowerBound, UInt32.self) == RingFormat.magic)
-            #expect($0.field(layout.range("version")!.lowerBound, UInt16.self) == RingFormat.version)
+            #expect(
+                $0.field(layout.range("version")!.lowerBound, UInt16.self) == RingFormat.version)
             #expect($0.field(layout.range("headerBlocks")!.lowerBound, UInt16.self) == 1)
         }
         func record(_ change: (inout RawRecord) -> Void) -> [UInt8] {
@@ -356,7 +370,8 @@ struct FormatPageTests {
                     .data(
                         DataRecord(
                             slot: 0, block: 0, firstGranule: first,
-                            crcs: Array(repeating: 0xffff_ffff, count: crcs), dataPosition: position))
+                            crcs: Array(repeating: 0xffff_ffff, count: crcs), dataPosition: position
+                        ))
                 )[..<40])
         }
         try Self.expect(
@@ -437,7 +452,9 @@ struct FormatPageTests {
             let directory = "\(SourceTree.root)/Sources/\(module)"
             for name in try FileManager.default.contentsOfDirectory(atPath: directory) {
                 let text = String(decoding: readFile("\(directory)/\(name)"), as: UTF8.self)
-                for match in text.matches(of: /"((?:SB|VER|FEAT|BIND|SIZE|ROOT|PAGE|ENT|JRN)_[A-Z_]+)/) {
+                for match in text.matches(
+                    of: /"((?:SB|VER|FEAT|BIND|SIZE|ROOT|PAGE|ENT|JRN)_[A-Z_]+)/)
+                {
                     used.insert(String(match.1))
                 }
             }

@@ -33,7 +33,9 @@ struct GeometryTests {
             var request = LayoutRequest(
                 blockSize: 4096 << random.below(15), volumeBlocks: 1 + random.next() >> 33,
                 slots: 1 + random.below(1 << random.within(3...22)))
-            if random.chance(40) { request.ringBytes = 4096 * random.below(1 << random.within(4...14)) }
+            if random.chance(40) {
+                request.ringBytes = 4096 * random.below(1 << random.within(4...14))
+            }
             if random.chance(50) { request.slotsPerZone = 1 + random.below(request.slots) }
             if random.chance(30) {
                 request.slotAlignment = 4096
@@ -143,7 +145,8 @@ struct GeometryTests {
                     bytes.setField(field, Self.edge(&random, near: old))
                 } else {
                     let low = UInt32(truncatingIfNeeded: old)
-                    bytes.setField(field, UInt32(truncatingIfNeeded: Self.edge(&random, near: UInt64(low))))
+                    bytes.setField(
+                        field, UInt32(truncatingIfNeeded: Self.edge(&random, near: UInt64(low))))
                 }
             }
             bytes.setField(16, UInt64(0))

@@ -62,14 +62,18 @@ struct MetadataRotTests {
                 do {
                     let found = try contents(of: file)
                     let isTorn = found.findings.contains("JRN_TORN_TAIL")
-                    if found.text != subject.content && !(isTorn && subject.earlier.contains(found.text)) {
+                    if found.text != subject.content
+                        && !(isTorn && subject.earlier.contains(found.text))
+                    {
                         wrong.append(bit)
                     }
                 } catch { refused += 1 }
                 file.flip(bit)
             }
         }
-        #expect(wrong.isEmpty, "\(wrong.count) bits, the first in byte \(wrong.first.map { $0 / 8 } ?? 0)")
+        #expect(
+            wrong.isEmpty,
+            "\(wrong.count) bits, the first in byte \(wrong.first.map { $0 / 8 } ?? 0)")
         return refused
     }
 
@@ -99,7 +103,8 @@ struct MetadataRotTests {
         let used = subject.geometry.rootOffsets[Int(subject.superblock.rootCopy)]
         let other = subject.geometry.rootOffsets[1 - Int(subject.superblock.rootCopy)]
         #expect(Self.flip(subject, [used..<used + length]) == length * 8)
-        #expect(Self.flip(subject, [used + length..<used + 4096, other..<other + 4096], stride: 9) == 0)
+        #expect(
+            Self.flip(subject, [used + length..<used + 4096, other..<other + 4096], stride: 9) == 0)
     }
 
     @Test("directory pages", arguments: 0..<2)

@@ -7,7 +7,9 @@ import Testing
 
 @Suite("Structures in memory, against simple models")
 struct ModelTests {
-    @Test("the block index does what a dictionary does", arguments: [(8, 40), (100, 1_000_000), (1000, 1500)])
+    @Test(
+        "the block index does what a dictionary does",
+        arguments: [(8, 40), (100, 1_000_000), (1000, 1500)])
     func blockIndex(slots: Int, blocks: Int) {
         var random = SeededRandom(seed: UInt64(slots))
         var index = BlockIndex(slots: slots)
@@ -54,7 +56,8 @@ struct ModelTests {
             let density = random.below(256)
             for _ in 0..<random.below(300) {
                 let which = random.below(2)
-                let granule = random.chance(50) ? random.below(256) : min(density + random.below(8), 255)
+                let granule =
+                    random.chance(50) ? random.below(256) : min(density + random.below(8), 255)
                 if random.chance(75) {
                     sets[which].insert(granule)
                     models[which].insert(granule)
@@ -65,6 +68,7 @@ struct ModelTests {
             }
             func members(_ set: GranuleSet) -> [Int] {
                 var found: [Int] = []
+                // swift-format-ignore: ReplaceForEachWithForLoop
                 set.forEach { found.append($0) }
                 return found
             }
@@ -94,7 +98,8 @@ struct ModelTests {
 struct RecordTests {
     static func geometry(_ random: inout SeededRandom) throws -> Geometry {
         try LayoutRequest(
-            blockSize: 4096 << random.below(15), volumeBlocks: 1 << 20, slots: 100 + random.below(1000)
+            blockSize: 4096 << random.below(15), volumeBlocks: 1 << 20,
+            slots: 100 + random.below(1000)
         ).layOut()
     }
 
@@ -134,7 +139,8 @@ struct RecordTests {
                     slot: slot, block: block, flags: flags, oldSlot: old, base: base(&random),
                     granules: set, crcs: crcs(set.count)))
         case 2:
-            return .clean(CleanRecord(slot: slot, block: block, asOf: random.next(), base: base(&random)))
+            return .clean(
+                CleanRecord(slot: slot, block: block, asOf: random.next(), base: base(&random)))
         case 3: return .evict(EvictRecord(slot: slot, block: block))
         case 4:
             return .evict(

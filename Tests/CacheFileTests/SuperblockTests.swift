@@ -209,7 +209,8 @@ struct SuperblockTests {
             default: (sb.ringOffset, sb.ringLength) = (UInt64(Int.max) - 4096, 4000)
             }
             file.put(sb, copies: [0, 1, 2, 3])
-            #expect(refusal { () throws(CacheFileError) in _ = try CacheFiles.inspect(file) } != nil)
+            #expect(
+                refusal { () throws(CacheFileError) in _ = try CacheFiles.inspect(file) } != nil)
             #expect(throws: CacheFileError.self) { _ = try TestSession(file) }
         }
     }

@@ -37,7 +37,9 @@ struct PosixFileTests {
     @Test("create refuses a name that is taken, open one that is not")
     func names() throws {
         let path = directory.file("f")
-        #expect(kind { () throws(FileError) in _ = try PosixFile.open(path, readOnly: true) } == .missing)
+        #expect(
+            kind { () throws(FileError) in _ = try PosixFile.open(path, readOnly: true) }
+                == .missing)
         _ = try PosixFile.create(path)
         #expect(kind { () throws(FileError) in _ = try PosixFile.create(path) } == .exists)
         #expect(
@@ -108,7 +110,8 @@ struct PosixFileTests {
         #expect(mkfifo(fifo, 0o600) == 0)
         for path in [fifo, directory.path, "/dev/null"] {
             #expect(
-                kind { () throws(FileError) in _ = try PosixFile.open(path, readOnly: true) } == .io)
+                kind { () throws(FileError) in _ = try PosixFile.open(path, readOnly: true) } == .io
+            )
         }
     }
 

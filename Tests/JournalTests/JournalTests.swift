@@ -99,7 +99,9 @@ struct JournalTests {
                 guard
                     world.hasRoom(records, data: dataBlocks * 4096, reserved: reserved)
                 else {
-                    if !groups.isEmpty { world.journal.setLimit(groups[random.below(groups.count)].position) }
+                    if !groups.isEmpty {
+                        world.journal.setLimit(groups[random.below(groups.count)].position)
+                    }
                     groups.removeAll { $0.position < world.journal.tail }
                     continue
                 }

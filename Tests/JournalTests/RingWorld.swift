@@ -21,7 +21,8 @@ final class RingWorld {
     /// Flag 1 says that the record has a data block.
     static func record(_ block: UInt64, body: Int = 0, withData: Bool = false) -> RawRecord {
         RawRecord(
-            type: 5, flags: withData ? 1 : 0, slot: 1, block: block, aux: 0, body: Array(repeating: UInt8(block & 0xff), count: body))
+            type: 5, flags: withData ? 1 : 0, slot: 1, block: block, aux: 0,
+            body: Array(repeating: UInt8(block & 0xff), count: body))
     }
 
     /// One data block; `isIntact` below recognises it.
@@ -78,9 +79,10 @@ final class RingWorld {
         return try RingScanner(
             file: disk, offset: 0, length: Self.length, seeds: Self.seeds, start: start
         ) { record, data in
-            record.flags == 0 || (0..<data.count / 4096).contains {
-                data.field($0 * 4096, UInt64.self) == record.block
-            }
+            record.flags == 0
+                || (0..<data.count / 4096).contains {
+                    data.field($0 * 4096, UInt64.self) == record.block
+                }
         }.scan()
     }
 }

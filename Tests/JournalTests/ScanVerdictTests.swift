@@ -124,7 +124,8 @@ struct ScanVerdictTests {
         #expect(try world.scan(session: 3, recoveredPosition: 8192).accepted.count == 1)
     }
 
-    @Test("a group of a later session anywhere: the superblock is stale", arguments: [0, 8192, 40960])
+    @Test(
+        "a group of a later session anywhere: the superblock is stale", arguments: [0, 8192, 40960])
     func stale(offset: Int) throws {
         let world = RingWorld()
         try world.put(1)

@@ -23,7 +23,9 @@ package struct BuiltProgram: Sendable {
         for argument in CommandLine.arguments where argument.hasSuffix(".xctest") {
             directories.append(argument)
         }
-        for mode in ["release", "debug"] { directories.append("\(SourceTree.root)/.build/\(mode)/x") }
+        for mode in ["release", "debug"] {
+            directories.append("\(SourceTree.root)/.build/\(mode)/x")
+        }
         let candidates = directories.map { ($0 as NSString).deletingLastPathComponent + "/" + name }
         guard let found = candidates.first(where: { access($0, X_OK) == 0 }) else { return nil }
         path = found

@@ -14,7 +14,9 @@ package final class TemporaryDirectory: Sendable {
 
     package func file(_ name: String) -> String { path + "/" + name }
 
-    package var names: [String] { (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? [] }
+    package var names: [String] {
+        (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+    }
 }
 
 package func readFile(_ path: String) -> [UInt8] {

@@ -20,7 +20,8 @@ package enum SmallWorld {
         blockSize: blockSize, volumeBlocks: volumeBlocks)
 
     package static let fileUUID: [UInt8] = [
-        0x53, 0x33, 0x42, 0x00, 0x11, 0x22, 0x43, 0x44, 0x85, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc,
+        0x53, 0x33, 0x42, 0x00, 0x11, 0x22, 0x43, 0x44, 0x85, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb,
+        0xcc,
     ]
 
     package static func info(mounter: String = "pid 4711, /mnt/volume") -> SessionInfo {
@@ -62,9 +63,13 @@ package final class TestSession {
     // MARK: Content
 
     /// Bytes that depend on block, granule and version only.
-    package static func content(_ block: UInt64, _ granule: Int, _ version: Int, _ size: Int) -> [UInt8] {
+    package static func content(_ block: UInt64, _ granule: Int, _ version: Int, _ size: Int)
+        -> [UInt8]
+    {
         (0..<size).map {
-            UInt8(truncatingIfNeeded: Int(block) * 31 + granule * 17 + version * 101 + $0 &* 7 + $0 >> 8)
+            UInt8(
+                truncatingIfNeeded: Int(block) * 31 + granule * 17 + version * 101 + $0 &* 7 + $0
+                    >> 8)
         }
     }
 
@@ -108,13 +113,16 @@ package final class TestSession {
     }
 
     /// Adds granules to the slot of a block.
-    package func extend(_ block: UInt64, granules: Range<Int>, version: Int, fill: Bool = false) throws {
+    package func extend(_ block: UInt64, granules: Range<Int>, version: Int, fill: Bool = false)
+        throws
+    {
         guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
         let crcs = try write(block, granules, slot, version)
         append(
             .map(
                 MapRecord(
-                    slot: UInt32(slot), block: block, flags: fill ? [.extend, .fill] : [.extend, .keepBase],
+                    slot: UInt32(slot), block: block,
+                    flags: fill ? [.extend, .fill] : [.extend, .keepBase],
                     granules: GranuleSet(granules), crcs: crcs)))
     }
 
@@ -210,7 +218,8 @@ package final class TestSession {
         }
         let crcs = try write(block, granule..<granule + 1, slot, version)
         precondition(crcs == [overlay.crc])
-        state.destaged(slot: slot, block: block, granule: granule, lsn: overlay.lsn, crc: overlay.crc)
+        state.destaged(
+            slot: slot, block: block, granule: granule, lsn: overlay.lsn, crc: overlay.crc)
     }
 
     package func checkpoint(clean: Bool = false) throws {
@@ -240,7 +249,9 @@ package final class TestSession {
 }
 
 /// What a mount would find in a file, as text: equal text means equal content.
-package func contents(of file: any FileIO) throws(CacheFileError) -> (text: String, findings: [String]) {
+package func contents(of file: any FileIO) throws(CacheFileError) -> (
+    text: String, findings: [String]
+) {
     let recovered = try Recovery.run(file)
     return (describe(recovered.state), recovered.findings.map(\.code))
 }

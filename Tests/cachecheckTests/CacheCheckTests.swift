@@ -25,12 +25,14 @@ struct CacheCheckTests {
         #expect(outcome.errors.hasPrefix("cachecheck: "), sourceLocation: sourceLocation)
         #expect(outcome.errors.split(separator: "\n").count == 1, sourceLocation: sourceLocation)
         for part in parts {
-            #expect(outcome.errors.contains(part), "\(outcome.errors)", sourceLocation: sourceLocation)
+            #expect(
+                outcome.errors.contains(part), "\(outcome.errors)", sourceLocation: sourceLocation)
         }
         let json = try check("--json", path)
         #expect(json.status == 8, sourceLocation: sourceLocation)
         let object = try parse(json.output)
-        #expect((object["error"] as? [String: Any])?["remedy"] != nil, sourceLocation: sourceLocation)
+        #expect(
+            (object["error"] as? [String: Any])?["remedy"] != nil, sourceLocation: sourceLocation)
     }
 
     func parse(_ text: String) throws -> [String: Any] {
@@ -156,7 +158,8 @@ struct CacheCheckTests {
         try expectRefusal(SourceTree.golden(name), "original s3backer", "choose another file")
     }
 
-    @Test("a file that may not be read", .enabled(if: geteuid() == 0, "changing the user needs root"))
+    @Test(
+        "a file that may not be read", .enabled(if: geteuid() == 0, "changing the user needs root"))
     func denied() throws {
         let path = directory.file("c")
         chmod(directory.path, 0o755)
@@ -174,8 +177,10 @@ struct CacheCheckTests {
         let path = directory.file("c")
         try writeFile(path, readFile(SourceTree.golden("clean.cache")))
         let cache = try CacheFiles.open(
-            path, identity: SmallWorld.identity, info: SmallWorld.info(mounter: "pid 99, /mnt\u{9b}x"))
-        try expectRefusal(path, "pid 99, /mnt\\u{9b}x", "testhost", "starting or stopping", "unmount")
+            path, identity: SmallWorld.identity,
+            info: SmallWorld.info(mounter: "pid 99, /mnt\u{9b}x"))
+        try expectRefusal(
+            path, "pid 99, /mnt\\u{9b}x", "testhost", "starting or stopping", "unmount")
         cache.setServing(true)
         try expectRefusal(path, "serves a mount")
         withExtendedLifetime(cache) {}
@@ -222,7 +227,9 @@ struct CacheCheckTests {
 
     @Test(
         "wrong usage",
-        arguments: [[], ["--frob", "x"], ["a", "b"], ["-q", "-v", "x"], [""], ["--json=3", "x"]])
+        arguments: [
+            [], ["--frob", "x"], ["a", "b"], ["-q", "-v", "x"], [""], ["--json=3", "x"],
+        ])
     func usage(arguments: [String]) throws {
         let outcome = try program.run(arguments)
         #expect(outcome.status == 16)
