@@ -2,6 +2,8 @@
 import PackageDescription
 
 let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+/// Tests run optimised; those of an executable need to see inside it.
+let testable: [SwiftSetting] = strict + [.unsafeFlags(["-enable-testing"])]
 
 let package = Package(
     name: "s3backer",
@@ -17,6 +19,7 @@ let package = Package(
         // C shims: what Swift cannot import, and CRC32C.
         .target(name: "CSys"),
         .target(name: "CFuse", linkerSettings: [.linkedLibrary("fuse3")]),
+        .target(name: "CDaemon"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
         // The engine; arrows point one way, see docs/architecture.md.
@@ -27,7 +30,7 @@ let package = Package(
         .target(
             name: "BlockCache",
             dependencies: [
-                "CacheFile", "Journal", "BlockStore", "FileIO",
+                "CacheFile", "Journal", "BlockStore", "FileIO", "CSys",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict),
@@ -35,11 +38,11 @@ let package = Package(
         .executableTarget(
             name: "s3backer",
             dependencies: [
-                "BlockCache", "BlockStore", "CacheFile", "FileIO", "CFuse", "COpenSSL",
+                "BlockCache", "BlockStore", "CacheFile", "FileIO", "CSys", "CFuse", "CDaemon",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
-            swiftSettings: strict),
+            swiftSettings: testable),
         .executableTarget(
             name: "cachecheck",
             dependencies: [
@@ -74,6 +77,16 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation", "FileIO"], swiftSettings: strict),
+        .testTarget(
+            name: "BlockStoreTests", dependencies: ["BlockStore", "FileIO"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "s3backerTests",
+            dependencies: ["s3backer", "BlockCache", "BlockStore", "CacheFile"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "MountTests", dependencies: ["s3backer", "cachecheck", "CacheFile"],
+            swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -6,7 +6,7 @@ import FileIO
 import Journal
 
 extension Engine {
-    func read(_ part: ReadPart) {
+    package func read(_ part: ReadPart) {
         resolve(part, fetched: nil)
         pump()
     }
@@ -19,16 +19,13 @@ extension Engine {
             isReferenced[slot] = true
             if needsVerification(slot) { return miss(part) }
         }
+        let sources = part.granules.map { source(slot, part.block, $0) }
+        if fetched == nil, sources.contains(where: { $0.isMissing }) { return miss(part) }
         let plan = ReadPlan(block: part.block, slot: slot, target: part.request.buffer)
-        var isComplete = true
-        for granule in part.granules {
-            let source = source(slot, part.block, granule)
-            if case .missing = source, fetched == nil { isComplete = false }
-            if !isComplete { break }
-            let at = part.targetOffset + (granule - part.granules.lowerBound) * geometry.granuleSize
-            add(source, granule, at, to: plan, fetched: fetched)
+        for (number, granule) in part.granules.enumerated() {
+            let at = part.targetOffset + number * geometry.granuleSize
+            add(sources[number], granule, at, to: plan, fetched: fetched)
         }
-        guard isComplete else { return miss(part) }
         if !part.wasMiss { statistics.readHits += 1 }
         begin(plan, .userRead(part))
     }
@@ -74,13 +71,29 @@ extension Engine {
         case .zeros:
             plan.add(.zeros, granule: granule, targetOffset: targetOffset, crc: nil)
         case .missing:
-            guard let buffer = fetched?.buffer else {
-                return plan.add(.zeros, granule: granule, targetOffset: targetOffset, crc: nil)
+            if let patch = state.patch(plan.block, granule) {
+                let image = image(of: patch, over: fetched)
+                let piece = DataPiece(image, 0..<geometry.granuleSize)
+                plan.add(.memory(piece), granule: granule, targetOffset: targetOffset, crc: nil)
+            } else if let buffer = fetched?.buffer {
+                let from = granule * geometry.granuleSize
+                let piece = DataPiece(buffer, from..<from + geometry.granuleSize)
+                plan.add(.memory(piece), granule: granule, targetOffset: targetOffset, crc: nil)
+            } else {
+                plan.add(.zeros, granule: granule, targetOffset: targetOffset, crc: nil)
             }
-            let from = granule * geometry.granuleSize
-            let piece = DataPiece(buffer, from..<from + geometry.granuleSize)
-            plan.add(.memory(piece), granule: granule, targetOffset: targetOffset, crc: nil)
         }
+    }
+
+    /// The granule that a patch and the store's answer make together.
+    func image(of patch: Patch, over fetched: Fetched?) -> AlignedBuffer {
+        let image = AlignedBuffer.zeroed(geometry.granuleSize)
+        if let buffer = fetched?.buffer {
+            let from = patch.granule * geometry.granuleSize
+            image.mutableBytes.copyMemory(from: buffer.slice(from..<from + geometry.granuleSize))
+        }
+        patch.apply(over: image.mutableBytes)
+        return image
     }
 
     /// Adds a granule that lies in the journal; its ring bytes stay until the plan is done.
@@ -104,13 +117,13 @@ extension Engine {
     }
 
     /// A plan has run.
-    func planDone(_ task: PlanTask) {
+    package func planDone(_ task: PlanTask) {
         let plan = task.plan
         if let slot = plan.slot { endIO(slot) }
         unpin(plan.ringPins)
         switch task.purpose {
         case .userRead(let part): userReadDone(part, plan)
-        case .merge(let op): merged(op, plan)
+        case .merge(let op, let granules): merged(op, granules, plan)
         case .snapshot(let upload): snapshotDone(upload, plan)
         }
         pump()

@@ -5,7 +5,7 @@ import FileIO
 import Journal
 
 /// Where a checkpoint stands. Each stage waits for what its comment says.
-enum CheckpointStage {
+package enum CheckpointStage {
     case idle
     /// For `written >= plan.lsn`.
     case frozen(CheckpointPlan)
@@ -18,7 +18,7 @@ enum CheckpointStage {
     /// For a flush that begins now or later.
     case superblockWritten(CheckpointPlan, Superblock)
 
-    enum FlushPoint { case none, pages, superblock }
+    package enum FlushPoint { case none, pages, superblock }
 
     /// What a flush that begins in this stage covers.
     var flushPoint: FlushPoint {
@@ -31,7 +31,7 @@ enum CheckpointStage {
 
     var needsFlush: Bool { flushPoint != .none }
 
-    var isIdle: Bool {
+    package var isIdle: Bool {
         if case .idle = self { return true }
         return false
     }
@@ -57,6 +57,7 @@ extension Engine {
 
     /// Destages what lies before the target, then takes a checkpoint, which moves the tail.
     func pumpReclaim() {
+        guard finalStage == .running || finalStage == .draining else { return }
         let length = geometry.ringLength
         if reclaimTarget == nil {
             if finalStage == .draining {
@@ -119,7 +120,7 @@ extension Engine {
     }
 
     /// The granules are in the slot, unless `error` says otherwise.
-    func destaged(_ task: DestageTask, _ error: FileError?) {
+    package func destaged(_ task: DestageTask, _ error: FileError?) {
         endIO(task.slot)
         unpin(task.plan.ringPins)
         destagesRunning -= 1
@@ -150,13 +151,35 @@ extension Engine {
     // MARK: Checkpoint
 
     private func startCheckpoint() {
+        carryPatches()
         journal.closeOpen()
-        let oldest = state.oldestLiveMark()
-        let tail = oldest.flatMap { journal.point(at: $0.position) } ?? journal.nextPoint
-        precondition(oldest == nil || tail.position == oldest?.position)
+        let live = [state.oldestLiveMark()?.position, state.oldestPatchPosition]
+        let oldest = live.compactMap { $0 }.min()
+        let tail = oldest.flatMap { journal.point(at: $0) } ?? journal.nextPoint
+        precondition(oldest == nil || tail.position == oldest)
         let plan = checkpointer.begin(
             state, lsn: journal.assigned, tail: tail, epoch: journal.epoch)
         checkpointStage = .frozen(plan)
+    }
+
+    /// Logs the patches in the older half of the used ring again, so that they never hold the tail
+    /// back while the store is away (I9).
+    private func carryPatches() {
+        let middle = journal.tail + UInt64(journal.usedBytes / 2)
+        for (block, patch) in state.patches(before: middle) {
+            guard let slot = state.slot(of: block) else { continue }
+            let payload = patch.payload()
+            var record = PatchRecord(
+                slot: UInt32(slot), block: block, granule: patch.granule, ranges: patch.ranges,
+                crc: 0, carriedLSN: patch.lsn)
+            record.crc = record.checksum(payload.slice(0..<patch.payloadBytes), geometry, seeds)
+            let size = Record.patch(record).encode(geometry).encodedSize
+            guard journal.hasRoom(recordBytes: size, dataBytes: payload.count, reserved: true) else {
+                return
+            }
+            append(.patch(record), data: [DataPiece(payload, 0..<payload.count)])
+            statistics.carried += 1
+        }
     }
 
     func pumpCheckpoint() {
@@ -171,7 +194,7 @@ extension Engine {
     }
 
     /// The writes of a checkpoint step have returned.
-    func checkpointWritten(_ error: FileError?) {
+    package func checkpointWritten(_ error: FileError?) {
         if let error { return fail(error) }
         guard poison == nil else { return }
         switch checkpointStage {
@@ -211,13 +234,13 @@ extension Engine {
     // MARK: Clean stop
 
     /// No more writes are taken; what is dirty is uploaded at once.
-    func beginStop() {
+    package func beginStop() {
         isStopping = true
         pump()
     }
 
     /// Destages, and then marks the file clean. Uploads end first: the caller sees to it.
-    func beginFinalCheckpoint() {
+    package func beginFinalCheckpoint() {
         guard poison == nil, finalStage == .running else { return }
         finalStage = .draining
         pump()
@@ -233,5 +256,5 @@ extension Engine {
     }
 
     /// The clean stop is complete, or will never be.
-    var isAtRest: Bool { poison != nil || finalStage == .done }
+    package var isAtRest: Bool { poison != nil || finalStage == .done }
 }

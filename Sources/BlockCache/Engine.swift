@@ -26,24 +26,24 @@ public struct EngineConfiguration: Sendable {
 /// outside it; the simulation drives the same code with a seeded scheduler. Not thread-safe.
 ///
 /// The safety argument is in docs/format.md: the LSN ladder, rules R1-R9, invariants I1-I22.
-final class Engine {
-    let configuration: EngineConfiguration
+package final class Engine {
+    package let configuration: EngineConfiguration
     let file: any FileIO
-    let geometry: Geometry
-    let seeds: SeedSpace
-    let state: CacheState
+    package let geometry: Geometry
+    package let seeds: SeedSpace
+    package let state: CacheState
     let checkpointer: Checkpointer
     let isVolatile: Bool
-    var journal: Journal
-    var statistics = VolumeStatistics()
+    package internal(set) var journal: Journal
+    package var statistics = VolumeStatistics()
     /// Tells tests which records were assigned; nil in production.
-    var trace: ((Record, LSN) -> Void)?
+    package var trace: ((Record, LSN) -> Void)?
 
-    var now: UInt64 = 0
+    package internal(set) var now: UInt64 = 0
     var work: [Work] = []
-    var active: [UInt64: BlockActivity] = [:]
+    package internal(set) var active: [UInt64: BlockActivity] = [:]
     /// Set once, by the first write-side error; nothing is acknowledged or recorded after (R9).
-    var poison: VolumeError?
+    package var poison: VolumeError?
     var isStopping = false
 
     // MARK: Slots (Engine+Slots)
@@ -74,7 +74,7 @@ final class Engine {
 
     // MARK: Reclaim (Engine+Reclaim)
 
-    var checkpointStage = CheckpointStage.idle
+    package var checkpointStage = CheckpointStage.idle
     var flushCovers = CheckpointStage.idle.flushPoint
     var diskTail: UInt64
     var lastCheckpointMs: UInt64 = 0
@@ -88,10 +88,10 @@ final class Engine {
     var retryQueue: [(block: UInt64, dueMs: UInt64)] = []
     var queuedDirty: Set<UInt64> = []
     var failureCounts: [UInt64: Int] = [:]
-    var uploadsRunning = 0
+    package var uploadsRunning = 0
     var uploadsAwaitingDurable: [Upload] = []
 
-    init(cache: OpenedCache, configuration: EngineConfiguration) {
+    package init(cache: OpenedCache, configuration: EngineConfiguration) {
         self.configuration = configuration
         file = cache.file
         geometry = cache.geometry
@@ -114,14 +114,14 @@ final class Engine {
     }
 
     /// The I/O wanted since the last call, in the order it should be begun.
-    func takeWork() -> [Work] {
+    package func takeWork() -> [Work] {
         let taken = work
         work = []
         return taken
     }
 
     /// Time passed. Everything that depends on time happens here.
-    func tick(_ nowMs: UInt64) {
+    package func tick(_ nowMs: UInt64) {
         now = max(now, nowMs)
         tickJournal()
         tickReclaim()
@@ -188,7 +188,7 @@ final class Engine {
 
     // MARK: Numbers
 
-    func snapshotStatistics() -> VolumeStatistics {
+    package func snapshotStatistics() -> VolumeStatistics {
         var all = statistics
         all.currentSize = state.cleanSlots + state.dirtySlots
         all.dirtyBlocks = state.dirtySlots
@@ -198,9 +198,10 @@ final class Engine {
     }
 
     /// Asked by tests after every event.
-    func checkInvariants() {
+    package func checkInvariants() {
         journal.checkInvariants()
         precondition(journal.tail <= diskTail)
+        precondition(!active.isEmpty || ringPins.isEmpty, "a ring pin was left behind")
         precondition(state.cleanSlots + state.dirtySlots <= geometry.slotCount)
     }
 }

@@ -3,13 +3,13 @@ import FileIO
 import Journal
 
 /// One write of the user, split into parts by block; answered once, when all parts are written.
-final class WriteRequest: @unchecked Sendable {
+package final class WriteRequest: @unchecked Sendable {
     let reply: @Sendable (VolumeError?) -> Void
     var partsLeft: Int
-    var lsn: LSN = 0
+    package var lsn: LSN = 0
     var error: VolumeError?
 
-    init(parts: Int, reply: @escaping @Sendable (VolumeError?) -> Void) {
+    package init(parts: Int, reply: @escaping @Sendable (VolumeError?) -> Void) {
         partsLeft = parts
         self.reply = reply
     }
@@ -17,28 +17,31 @@ final class WriteRequest: @unchecked Sendable {
 
 /// The part of a write that falls into one block.
 ///
-/// States: queued -> (fetching ->) (merging ->) placing -> recording -> done. Parts of one block
-/// follow each other: the next begins when this one has its records.
-final class WriteOp: @unchecked Sendable {
-    let block: UInt64
+/// States: queued -> (merging ->) placing -> recording -> done. Parts of one block follow each
+/// other: the next begins when this one has its records.
+package final class WriteOp: @unchecked Sendable {
+    package let block: UInt64
     /// Granules touched.
-    let granules: Range<Int>
+    package let granules: Range<Int>
     /// Images of these granules; the user's bytes are in place, the rest of the first and last
     /// granule is filled in by a merge.
     let buffer: AlignedBuffer
     /// The user's bytes within `buffer`.
-    let userRange: Range<Int>
-    let request: WriteRequest
+    package let userRange: Range<Int>
+    package let request: WriteRequest
     /// One for each granule; those of partial granules are set after the merge.
     var crcs: [UInt32]
 
+    /// Granules whose image is not complete: the user's bytes cover them in part.
+    package internal(set) var unmerged: GranuleSet
     /// Granules still to be recorded, and how.
-    var direct = GranuleSet()
-    var journaled = GranuleSet()
-    var newSlot: Int?
-    var isMerged = false
+    package internal(set) var direct = GranuleSet()
+    package internal(set) var journaled = GranuleSet()
+    package internal(set) var newSlot: Int?
+    /// The path has been chosen; what is merged from now on goes through the journal.
+    package internal(set) var isPlaced = false
 
-    init(
+    package init(
         block: UInt64, granules: Range<Int>, buffer: AlignedBuffer, userRange: Range<Int>,
         request: WriteRequest, _ geometry: Geometry, _ seeds: SeedSpace
     ) {
@@ -48,38 +51,51 @@ final class WriteOp: @unchecked Sendable {
         self.userRange = userRange
         self.request = request
         crcs = Array(repeating: 0, count: granules.count)
-        let partial = partialGranules(geometry)
-        for granule in granules where !partial.contains(granule) {
+        unmerged = GranuleSet()
+        if userRange.lowerBound > 0 { unmerged.insert(granules.lowerBound) }
+        if userRange.upperBound < granules.count * geometry.granuleSize {
+            unmerged.insert(granules.upperBound - 1)
+        }
+        for granule in granules where !unmerged.contains(granule) {
             setCRC(granule, geometry, seeds)
         }
     }
 
-    /// Granules that the user's bytes cover in part.
-    func partialGranules(_ geometry: Geometry) -> GranuleSet {
-        var partial = GranuleSet()
-        if userRange.lowerBound > 0 { partial.insert(granules.lowerBound) }
-        if userRange.upperBound < granules.count * geometry.granuleSize {
-            partial.insert(granules.upperBound - 1)
+    /// Byte range of a granule in `buffer`.
+    func place(_ granule: Int, _ geometry: Geometry) -> Range<Int> {
+        let low = (granule - granules.lowerBound) * geometry.granuleSize
+        return low..<low + geometry.granuleSize
+    }
+
+    /// The user's bytes of a granule, as offsets in the granule.
+    func userBytes(_ granule: Int, _ geometry: Geometry) -> Range<Int> {
+        let place = place(granule, geometry)
+        let bytes = userRange.clamped(to: place)
+        return bytes.lowerBound - place.lowerBound..<bytes.upperBound - place.lowerBound
+    }
+
+    /// Puts the old content of a granule around the user's bytes: its image is complete.
+    func complete(_ granule: Int, from old: UnsafeRawBufferPointer, _ geometry: Geometry, _ seeds: SeedSpace) {
+        let user = userBytes(granule, geometry)
+        let image = buffer.mutableSlice(place(granule, geometry))
+        for gap in [0..<user.lowerBound, user.upperBound..<geometry.granuleSize] where !gap.isEmpty {
+            UnsafeMutableRawBufferPointer(rebasing: image[gap])
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: old[gap]))
         }
-        return partial
+        unmerged.remove(granule)
+        setCRC(granule, geometry, seeds)
+        if isPlaced { journaled.insert(granule) }
     }
 
     func setCRC(_ granule: Int, _ geometry: Geometry, _ seeds: SeedSpace) {
-        let number = granule - granules.lowerBound
-        let at = number * geometry.granuleSize
-        crcs[number] = GranuleChecksum.of(
-            buffer.slice(at..<at + geometry.granuleSize), block: block, granule: granule, geometry,
-            seeds)
+        crcs[granule - granules.lowerBound] = GranuleChecksum.of(
+            buffer.slice(place(granule, geometry)), block: block, granule: granule, geometry, seeds)
     }
 
     func crcs(of set: GranuleSet) -> [UInt32] {
         var result: [UInt32] = []
         set.forEach { result.append(crcs[$0 - granules.lowerBound]) }
         return result
-    }
-
-    func coversBlock(_ geometry: Geometry) -> Bool {
-        granules.count == geometry.granulesPerBlock
     }
 }
 
@@ -91,14 +107,14 @@ public struct ReadReply: Sendable {
 }
 
 /// One read of the user, split into parts by block.
-final class ReadRequest: @unchecked Sendable {
+package final class ReadRequest: @unchecked Sendable {
     let reply: @Sendable (Result<ReadReply, VolumeError>) -> Void
     let buffer: AlignedBuffer
     let range: Range<Int>
     var partsLeft: Int
     var error: VolumeError?
 
-    init(
+    package init(
         buffer: AlignedBuffer, range: Range<Int>, parts: Int,
         reply: @escaping @Sendable (Result<ReadReply, VolumeError>) -> Void
     ) {
@@ -110,7 +126,7 @@ final class ReadRequest: @unchecked Sendable {
 }
 
 /// The part of a read that falls into one block.
-final class ReadPart: @unchecked Sendable {
+package final class ReadPart: @unchecked Sendable {
     let block: UInt64
     let granules: Range<Int>
     /// Where the first granule goes in the request's buffer.
@@ -119,7 +135,7 @@ final class ReadPart: @unchecked Sendable {
     var wasMiss = false
     var roundsLeft = 3
 
-    init(block: UInt64, granules: Range<Int>, targetOffset: Int, request: ReadRequest) {
+    package init(block: UInt64, granules: Range<Int>, targetOffset: Int, request: ReadRequest) {
         self.block = block
         self.granules = granules
         self.targetOffset = targetOffset
@@ -140,10 +156,10 @@ final class Fetch {
 }
 
 /// One block on its way to the store.
-final class Upload: @unchecked Sendable {
+package final class Upload: @unchecked Sendable {
     let block: UInt64
     /// u: the content sent is that of this user write.
-    var asOf: LSN = 0
+    package var asOf: LSN = 0
     var task: UploadTask?
     var failures = 0
 
@@ -151,8 +167,8 @@ final class Upload: @unchecked Sendable {
 }
 
 /// What is going on with one block; exists only while something is.
-final class BlockActivity {
-    var writer: WriteOp?
+package final class BlockActivity {
+    package var writer: WriteOp?
     var queuedWrites: Fifo<WriteOp> = Fifo()
     /// Granules with a slot write of the user in flight.
     var directBusy = GranuleSet()

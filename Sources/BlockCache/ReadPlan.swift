@@ -6,7 +6,7 @@ import Journal
 ///
 /// Built under the engine lock; while it runs, its slot counts as in use and its ring bytes are
 /// pinned, so what it reads cannot change under it (R4). Run by `PlanRunner` without the lock.
-final class ReadPlan: @unchecked Sendable {
+package final class ReadPlan: @unchecked Sendable {
     struct Piece {
         enum Source {
             /// Byte offset of the slot in the file.
@@ -26,12 +26,12 @@ final class ReadPlan: @unchecked Sendable {
 
     let block: UInt64
     let slot: Int?
-    let target: AlignedBuffer
+    package let target: AlignedBuffer
     fileprivate(set) var pieces: [Piece] = []
     var ringPins: [UInt64] = []
     /// Set by the runner.
-    fileprivate(set) var badGranules = GranuleSet()
-    fileprivate(set) var error: FileError?
+    package fileprivate(set) var badGranules = GranuleSet()
+    package fileprivate(set) var error: FileError?
 
     init(block: UInt64, slot: Int?, target: AlignedBuffer) {
         self.block = block
@@ -66,14 +66,20 @@ final class ReadPlan: @unchecked Sendable {
 }
 
 /// Carries a plan out.
-struct PlanRunner {
+package struct PlanRunner {
     let file: any FileIO
     let geometry: Geometry
     let seeds: SeedSpace
 
+    package init(file: any FileIO, geometry: Geometry, seeds: SeedSpace) {
+        self.file = file
+        self.geometry = geometry
+        self.seeds = seeds
+    }
+
     /// Reads and checks everything. A mismatch through the page cache is read again past it, since
     /// a cached read beside a direct write may have kept an old page. Blocks: disk reads.
-    func run(_ plan: ReadPlan) {
+    package func run(_ plan: ReadPlan) {
         for piece in plan.pieces {
             do {
                 try run(piece, plan)
@@ -128,9 +134,9 @@ struct PlanRunner {
 }
 
 /// The checksum of a granule, the same in any slot and in the journal.
-enum GranuleChecksum {
+package enum GranuleChecksum {
     @inline(__always)
-    static func of(
+    package static func of(
         _ bytes: UnsafeRawBufferPointer, block: UInt64, granule: Int, _ geometry: Geometry,
         _ seeds: SeedSpace
     ) -> UInt32 {

@@ -5,7 +5,7 @@ import Journal
 
 /// I/O that the engine wants done. Whoever carries it out reports back with the engine event that
 /// each case names. Carrying it out needs no lock.
-enum Work {
+package enum Work {
     /// Write the group at the file offset, then `groupWritten`.
     case writeGroup(JournalGroup, offset: Int)
     /// `fdatasync`, then `flushed`.
@@ -28,25 +28,25 @@ enum Work {
     case log(LogLine)
 }
 
-struct LogLine: Sendable {
-    enum Level: Sendable { case info, warning, error }
-    let level: Level
-    let text: String
+package struct LogLine: Sendable {
+    package enum Level: Sendable { case info, warning, error }
+    package let level: Level
+    package let text: String
 }
 
 /// Granules on their way into a slot: a user write or a fill. The granules are marked busy.
-final class SlotWrite: @unchecked Sendable {
-    let block: UInt64
-    let slot: Int
-    let granules: GranuleSet
+package final class SlotWrite: @unchecked Sendable {
+    package let block: UInt64
+    package let slot: Int
+    package let granules: GranuleSet
     /// Holds the images of the granules from `firstGranule` on.
-    let buffer: AlignedBuffer
+    package let buffer: AlignedBuffer
     let firstGranule: Int
-    let purpose: Purpose
+    package let purpose: Purpose
     /// Incarnation of the slot when the write began.
     let incarnation: UInt32
 
-    enum Purpose {
+    package enum Purpose {
         case user(WriteOp)
         case fill(Fetched)
     }
@@ -65,7 +65,7 @@ final class SlotWrite: @unchecked Sendable {
     }
 
     /// What to write where.
-    func writes(_ geometry: Geometry) -> [(bytes: UnsafeRawBufferPointer, offset: Int)] {
+    package func writes(_ geometry: Geometry) -> [(bytes: UnsafeRawBufferPointer, offset: Int)] {
         let size = geometry.granuleSize
         return granules.runs.map { run in
             let from = (run.lowerBound - firstGranule) * size
@@ -78,13 +78,13 @@ final class SlotWrite: @unchecked Sendable {
 }
 
 /// A plan and what happens with its outcome.
-final class PlanTask: @unchecked Sendable {
-    let plan: ReadPlan
-    let purpose: Purpose
+package final class PlanTask: @unchecked Sendable {
+    package let plan: ReadPlan
+    package let purpose: Purpose
 
-    enum Purpose {
+    package enum Purpose {
         case userRead(ReadPart)
-        case merge(WriteOp)
+        case merge(WriteOp, GranuleSet)
         case snapshot(Upload)
     }
 
@@ -95,9 +95,9 @@ final class PlanTask: @unchecked Sendable {
 }
 
 /// Granules from the journal into their slot.
-final class DestageTask: @unchecked Sendable {
-    let plan: ReadPlan
-    let slot: Int
+package final class DestageTask: @unchecked Sendable {
+    package let plan: ReadPlan
+    package let slot: Int
     let incarnation: UInt32
     let items: [Overlay]
 
@@ -109,7 +109,7 @@ final class DestageTask: @unchecked Sendable {
     }
 
     /// What to write where, once the plan has run: item k lies at k * granuleSize of the target.
-    func writes(_ geometry: Geometry) -> [(bytes: UnsafeRawBufferPointer, offset: Int)] {
+    package func writes(_ geometry: Geometry) -> [(bytes: UnsafeRawBufferPointer, offset: Int)] {
         let size = geometry.granuleSize
         return items.enumerated().map { number, item in
             (
@@ -121,15 +121,15 @@ final class DestageTask: @unchecked Sendable {
 }
 
 /// A question to the store about one block.
-final class FetchTask: @unchecked Sendable {
-    enum Kind {
+package final class FetchTask: @unchecked Sendable {
+    package enum Kind {
         /// The content.
         case get
         /// The version only, to verify what a restart left.
         case head
     }
-    let block: UInt64
-    let kind: Kind
+    package let block: UInt64
+    package let kind: Kind
     let blockSize: Int
 
     init(block: UInt64, kind: Kind, blockSize: Int) {
@@ -140,22 +140,22 @@ final class FetchTask: @unchecked Sendable {
 }
 
 /// A block as the store gave it; `buffer` is nil when it is absent, and for `head`.
-final class Fetched: @unchecked Sendable {
+package final class Fetched: @unchecked Sendable {
     let version: ObjectVersion
     let buffer: AlignedBuffer?
 
-    init(version: ObjectVersion, buffer: AlignedBuffer?) {
+    package init(version: ObjectVersion, buffer: AlignedBuffer?) {
         self.version = version
         self.buffer = buffer
     }
 }
 
 /// A block as of one user write, for the store. Zeros are sent as a deletion.
-final class UploadTask: @unchecked Sendable {
-    let upload: Upload
-    let block: UInt64
-    let buffer: AlignedBuffer
-    let isZero: Bool
+package final class UploadTask: @unchecked Sendable {
+    package let upload: Upload
+    package let block: UInt64
+    package let buffer: AlignedBuffer
+    package let isZero: Bool
 
     init(upload: Upload, block: UInt64, buffer: AlignedBuffer, isZero: Bool) {
         self.upload = upload

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/vfs.h>
@@ -59,6 +60,8 @@ int csys_getrandom(void *target, size_t length) {
 }
 
 pid_t csys_fork(void) { return fork(); }
+
+void csys_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 uint64_t csys_monotonic_ns(void) {
     struct timespec now;

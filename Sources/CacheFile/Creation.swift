@@ -8,20 +8,25 @@ public enum Creation {
     /// The ring is written, not just reserved: the first sync into reserved space would commit the
     /// file system's own journal each time. Blocks: about a second per GiB of ring.
     ///
-    /// - Parameters:
-    ///   - file: new and empty; the caller removes it when this throws.
-    ///   - fixedUUID: instead of a random one, where a file must come out the same each time.
+    /// - Parameter file: new and empty; the caller removes it when this throws.
     public static func format(
+        _ file: any FileIO, geometry: Geometry, identity: VolumeIdentity, info: SessionInfo
+    ) throws(CacheFileError) {
+        var fileUUID = SystemRandom.bytes(16)
+        fileUUID[6] = fileUUID[6] & 0x0f | 0x40
+        fileUUID[8] = fileUUID[8] & 0x3f | 0x80
+        try format(file, geometry: geometry, identity: identity, info: info, fileUUID: fileUUID)
+    }
+
+    /// The same with a given UUID, so that a simulation is the same each time.
+    package static func format(
         _ file: any FileIO, geometry: Geometry, identity: VolumeIdentity, info: SessionInfo,
-        fixedUUID: [UInt8]? = nil
+        fileUUID: [UInt8]
     ) throws(CacheFileError) {
         try io { () throws(FileError) in
             try file.reserve(geometry.fileSize, at: 0)
             try writeRing(file, geometry)
         }
-        var fileUUID = fixedUUID ?? SystemRandom.bytes(16)
-        fileUUID[6] = fileUUID[6] & 0x0f | 0x40
-        fileUUID[8] = fileUUID[8] & 0x3f | 0x80
         let seeds = SeedSpace(fileUUID: fileUUID)
         let zones = ZoneTable.encode(geometry.zones, seeds: seeds)
         let root = RootTable(pageCount: geometry.pageCount).encode(seeds: seeds)

@@ -106,10 +106,19 @@ public enum SessionStart {
     public static func open(
         _ file: any FileIO, identity: VolumeIdentity?, info: SessionInfo, isVolatile: Bool = false
     ) throws(CacheFileError) -> OpenedCache {
+        try open(file, identity: identity, info: info, isVolatile: isVolatile) { _ in }
+    }
+
+    /// The same; `observe` sees what recovery made of the file before the session begins.
+    package static func open(
+        _ file: any FileIO, identity: VolumeIdentity?, info: SessionInfo, isVolatile: Bool = false,
+        observe: (RecoveredFile) -> Void
+    ) throws(CacheFileError) -> OpenedCache {
         // What a kill left in the page cache becomes durable before anything is concluded from
         // it (I6).
         try io { () throws(FileError) in try file.flush() }
         let recovered = try Recovery.run(file)
+        observe(recovered)
         if let identity { try Binding.check(recovered.superblock, identity) }
         let sb = try begin(file, recovered, info)
         let checkpointer = Checkpointer(

@@ -128,7 +128,8 @@ public final class PosixFile: FileIO {
             if got > 0 {
                 done += got
             } else if got == 0 {
-                throw FileError(.shortFile, "\(self.path) ends before byte \(offset + target.count)")
+                throw FileError(
+                    .shortFile, "\(self.path) ends before byte \(offset + target.count)")
             } else if errno != EINTR {
                 throw Self.sysError("cannot read \(self.path) at byte \(offset + done)")
             }
@@ -150,7 +151,8 @@ public final class PosixFile: FileIO {
                 throw Self.sysError("cannot write \(self.path) at byte \(position)")
             }
             if put == 0 {
-                throw FileError(.io, "\(self.path): nothing written at byte \(position)", errno: EIO)
+                throw FileError(
+                    .io, "\(self.path): nothing written at byte \(position)", errno: EIO)
             }
             position += put
             // A short write moves on to what is left; the next call reports why it was short.

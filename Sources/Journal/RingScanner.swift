@@ -160,7 +160,7 @@ public struct RingScanner {
         var later = Later()
         var next = position
         let windowEnd = start.tail.position + UInt64(length)
-        let chunk = AlignedBuffer(1 << 20)
+        let chunk = AlignedBuffer(min(1 << 20, length))
         while next < windowEnd {
             let contiguous = UInt64(length) - next % UInt64(length)
             let count = Int(min(UInt64(chunk.count), contiguous, windowEnd - next))

@@ -40,7 +40,7 @@ package enum SmallWorld {
     package static func format(_ file: any FileIO, slots: Int = 8) throws {
         try Creation.format(
             file, geometry: request(slots: slots).layOut(), identity: identity, info: info(),
-            fixedUUID: fileUUID)
+            fileUUID: fileUUID)
     }
 }
 

@@ -27,6 +27,7 @@ int csys_ofd_conflict(int fd, short type, off_t start, off_t length);
 long csys_fs_type(int fd);
 int csys_getrandom(void *target, size_t length);
 pid_t csys_fork(void);
+void csys_name_thread(const char *name);
 uint64_t csys_monotonic_ms(void);
 uint64_t csys_monotonic_ns(void);
 

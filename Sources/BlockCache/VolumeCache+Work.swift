@@ -1,0 +1,152 @@
+import BlockStore
+import CacheFile
+import FileIO
+import Journal
+
+extension VolumeCache {
+    /// Carries out work and what follows from it, until nothing quick is left. Blocks on the
+    /// cache file; on the store only in a lane's own thread.
+    func carryOut(_ first: [Work], isLane: Bool) {
+        guard !first.isEmpty else { return }
+        var queue = first
+        var next = 0
+        // A lane's thread was woken for its first item; what follows goes the usual ways.
+        if isLane {
+            queue += perform(queue[0])
+            next = 1
+        }
+        while next < queue.count {
+            let work = queue[next]
+            next += 1
+            switch work {
+            case .fetch: fetchLane.post(work)
+            case .upload: uploadLane.post(work)
+            case .destage, .checkpoint: backgroundLane.post(work)
+            case .read(let task):
+                // Snapshots are for the uploader; nobody waits for them here.
+                if case .snapshot = task.purpose {
+                    uploadLane.post(work)
+                } else {
+                    queue += perform(work)
+                }
+            case .writeGroup, .flush, .writeSlot, .reply, .log: queue += perform(work)
+            }
+            if next > 256 {
+                queue.removeFirst(next)
+                next = 0
+            }
+        }
+    }
+
+    /// Does one piece of work and tells the engine. Returns what the engine wants next.
+    private func perform(_ work: Work) -> [Work] {
+        switch work {
+        case .writeGroup(let group, let offset):
+            let error = attempt { () throws(FileError) in
+                try file.write(group.imagePieces, at: offset, .cached)
+            }
+            return event { $0.groupWritten(group, error) }
+        case .flush:
+            let error = attempt { () throws(FileError) in try file.flush() }
+            return event { $0.flushed(error) }
+        case .writeSlot(let write):
+            let error = put(write.writes(geometry))
+            return event { $0.slotWritten(write, error) }
+        case .read(let task):
+            runner.run(task.plan)
+            return event { $0.planDone(task) }
+        case .destage(let task):
+            runner.run(task.plan)
+            let isGood = task.plan.error == nil && task.plan.badGranules.isEmpty
+            let error = isGood ? put(task.writes(geometry)) : nil
+            return event { $0.destaged(task, error) }
+        case .checkpoint(let writes):
+            let error = attempt { () throws(FileError) in
+                for write in writes {
+                    try file.write(write.buffer.bytes, at: write.offset, .cached)
+                }
+            }
+            return event { $0.checkpointWritten(error) }
+        case .fetch(let task):
+            let answer = ask(task)
+            return event { $0.fetched(task, answer) }
+        case .upload(let task):
+            let answer = send(task)
+            return event { $0.uploaded(task, answer) }
+        case .reply(let reply):
+            reply()
+            return []
+        case .log(let line):
+            switch line.level {
+            case .info: logger.info("\(line.text)")
+            case .warning: logger.warning("\(line.text)")
+            case .error: logger.error("\(line.text)")
+            }
+            return []
+        }
+    }
+
+    private func attempt(_ body: () throws(FileError) -> Void) -> FileError? {
+        do { try body() } catch { return error }
+        return nil
+    }
+
+    private func put(_ writes: [(bytes: UnsafeRawBufferPointer, offset: Int)]) -> FileError? {
+        attempt { () throws(FileError) in
+            for (bytes, offset) in writes { try file.write(bytes, at: offset, .direct) }
+        }
+    }
+
+    // MARK: Store
+
+    private func ask(_ task: FetchTask) -> Result<Fetched, StoreError> {
+        do throws(StoreError) {
+            switch task.kind {
+            case .head:
+                return .success(Fetched(version: try store.head(task.block), buffer: nil))
+            case .get:
+                let buffer = AlignedBuffer(task.blockSize)
+                let version = try store.get(task.block, into: buffer.mutableBytes)
+                return .success(
+                    Fetched(version: version, buffer: version == .absent ? nil : buffer))
+            }
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func send(_ task: UploadTask) -> Result<ObjectVersion, StoreError> {
+        do throws(StoreError) {
+            if task.isZero {
+                try store.delete(task.block)
+                return .success(.absent)
+            }
+            return .success(try store.put(task.block, task.buffer.bytes))
+        } catch {
+            return .failure(error)
+        }
+    }
+}
+
+extension Engine {
+    /// Whether time alone can bring new work.
+    var hasTimedWork: Bool {
+        !dirtyQueue.isEmpty || !retryQueue.isEmpty || unsyncedSinceMs != nil
+            || journal.sealed < journal.lastRecordLSN || state.slots.hasDirtyPages
+    }
+
+    /// Every block is in the store and nothing is under way.
+    var isDrained: Bool {
+        (state.dirtySlots == 0 || configuration.isReadOnly) && uploadsRunning == 0
+    }
+
+    func report(to phases: PhaseFile) {
+        let length = UInt64(geometry.ringLength)
+        phases.set(.commit, journal.isWriting || journal.isFlushing)
+        phases.set(.flush, journal.isFlushing)
+        phases.set(.destage, destagesRunning > 0)
+        phases.set(.checkpoint, !checkpointStage.isIdle)
+        phases.set(.wrap, diskTail / length != journal.end / length)
+        phases.set(.upload, uploadsRunning > 0)
+    }
+}

@@ -1,0 +1,246 @@
+import BlockStore
+import CacheFile
+import FileIO
+import Logging
+
+/// How a volume is served.
+public struct VolumeConfiguration: Sendable {
+    public var writeDelayMs = 250
+    public var uploadThreads = 20
+    public var fetchThreads = 8
+    /// Nothing is sent to the store.
+    public var isReadOnly = false
+    /// A test instrument: see `PhaseFile`.
+    public var phaseFile: String?
+
+    public init() {}
+}
+
+/// What a stop left behind.
+public struct StopReport: Sendable {
+    public let dirtyBlocksLeft: Int
+    public let error: VolumeError?
+}
+
+/// The volume as the outside sees it: bytes at offsets, answered through closures.
+///
+/// It drives the engine with threads. Lock order: the engine lock alone; no I/O, no store call and
+/// no reply happens under it. The thread that brings an event also carries out the quick work that
+/// the event produced (journal writes, flushes, slot writes, reads), so a hit costs no wake-up;
+/// store calls, destages and checkpoints have threads of their own.
+public final class VolumeCache: @unchecked Sendable {
+    let geometry: Geometry
+    let file: any FileIO
+    let store: any BlockStore
+    let logger: Logger
+    let runner: PlanRunner
+    private let configuration: VolumeConfiguration
+    private let cache: OpenedCache
+
+    /// Guards `engine` and everything below it.
+    let lock = Condition()
+    private let engine: Engine
+    private var isTimerIdle = false
+    private var isClosed = false
+    private let phases: PhaseFile?
+
+    let fetchLane = Lane()
+    let uploadLane = Lane()
+    let backgroundLane = Lane()
+    private var timer: Worker?
+
+    /// Starts no thread.
+    public init(
+        cache: OpenedCache, store: any BlockStore, configuration: VolumeConfiguration,
+        logger: Logger
+    ) {
+        precondition(store.blockSize == cache.geometry.blockSize)
+        self.cache = cache
+        self.store = store
+        self.configuration = configuration
+        self.logger = logger
+        geometry = cache.geometry
+        file = cache.file
+        runner = PlanRunner(file: cache.file, geometry: cache.geometry, seeds: cache.seeds)
+        var policy = EngineConfiguration()
+        policy.writeDelayMs = UInt64(max(0, configuration.writeDelayMs))
+        policy.uploadsMax = max(1, configuration.uploadThreads)
+        policy.isReadOnly = configuration.isReadOnly
+        engine = Engine(cache: cache, configuration: policy)
+        phases = configuration.phaseFile.flatMap { PhaseFile($0) }
+    }
+
+    /// Starts the threads; call once, after any fork.
+    public func start() {
+        fetchLane.start(name: "fetch", threads: max(1, configuration.fetchThreads)) { [self] in
+            carryOut([$0], isLane: true)
+        }
+        uploadLane.start(name: "upload", threads: max(1, configuration.uploadThreads)) { [self] in
+            carryOut([$0], isLane: true)
+        }
+        backgroundLane.start(name: "destage", threads: 2) { [self] in
+            carryOut([$0], isLane: true)
+        }
+        timer = Worker(name: "timer") { [self] in runTimer() }
+        carryOut(event { _ in }, isLane: false)
+    }
+
+    // MARK: Requests
+
+    /// Size in bytes.
+    public var size: UInt64 { geometry.volumeBlocks * UInt64(geometry.blockSize) }
+
+    /// Reads bytes. Answered exactly once, from any thread, perhaps before this returns.
+    /// Never blocks on the store.
+    public func read(
+        at offset: UInt64, count: Int,
+        reply: @escaping @Sendable (Result<ReadReply, VolumeError>) -> Void
+    ) {
+        precondition(count > 0 && offset + UInt64(count) <= size)
+        let granule = UInt64(geometry.granuleSize)
+        let low = offset / granule * granule
+        let high = (offset + UInt64(count) + granule - 1) / granule * granule
+        let spans = blockSpans(low, high)
+        let from = Int(offset - low)
+        let request = ReadRequest(
+            buffer: AlignedBuffer(Int(high - low)), range: from..<from + count,
+            parts: spans.count, reply: reply)
+        let work = event { engine in
+            for span in spans {
+                let part = ReadPart(
+                    block: span.block, granules: span.granules,
+                    targetOffset: Int(span.start - low), request: request)
+                engine.read(part)
+            }
+        }
+        carryOut(work, isLane: false)
+    }
+
+    /// Writes bytes, which are copied before this returns. `reply(nil)`: acknowledged, survives
+    /// the end of the process. Never blocks on the store or a flush.
+    public func write(
+        at offset: UInt64, from source: UnsafeRawBufferPointer,
+        reply: @escaping @Sendable (VolumeError?) -> Void
+    ) {
+        precondition(source.count > 0 && offset + UInt64(source.count) <= size)
+        let end = offset + UInt64(source.count)
+        let spans = blockSpans(offset, end)
+        let request = WriteRequest(parts: spans.count, reply: reply)
+        let size = geometry.granuleSize
+        let ops = spans.map { span -> WriteOp in
+            let buffer = AlignedBuffer(span.granules.count * size)
+            let low = max(span.start, offset)
+            let high = min(span.start + UInt64(span.granules.count * size), end)
+            let user = Int(low - span.start)..<Int(high - span.start)
+            let bytes = source[Int(low - offset)..<Int(high - offset)]
+            buffer.mutableSlice(user).copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes))
+            return WriteOp(
+                block: span.block, granules: span.granules, buffer: buffer, userRange: user,
+                request: request, geometry, cache.seeds)
+        }
+        carryOut(event { engine in for op in ops { engine.write(op) } }, isLane: false)
+    }
+
+    /// fsync: `reply(nil)` when everything acknowledged before is durable, in the cache file or,
+    /// where that is only memory, in the store.
+    public func sync(reply: @escaping @Sendable (VolumeError?) -> Void) {
+        carryOut(event { $0.sync(reply) }, isLane: false)
+    }
+
+    private struct BlockSpan {
+        let block: UInt64
+        let granules: Range<Int>
+        /// Volume offset of the first granule.
+        let start: UInt64
+    }
+
+    /// The parts of a byte range by block, in whole granules.
+    private func blockSpans(_ low: UInt64, _ high: UInt64) -> [BlockSpan] {
+        let blockSize = UInt64(geometry.blockSize)
+        let granule = geometry.granuleSize
+        return (low / blockSize...(high - 1) / blockSize).map { block in
+            let base = block * blockSize
+            let first = Int(max(low, base) - base) / granule
+            let last = Int(min(high, base + blockSize) - 1 - base) / granule
+            return BlockSpan(
+                block: block, granules: first..<last + 1, start: base + UInt64(first * granule))
+        }
+    }
+
+    // MARK: Engine
+
+    /// Brings an event to the engine and returns the work it wants.
+    func event(_ body: (Engine) -> Void) -> [Work] {
+        lock.withLock {
+            engine.now = Monotonic.nowMs
+            body(engine)
+            engine.pump()
+            if isTimerIdle, engine.hasTimedWork {
+                isTimerIdle = false
+                lock.broadcast()
+            }
+            if let phases { engine.report(to: phases) }
+            return engine.takeWork()
+        }
+    }
+
+    private func runTimer() {
+        while true {
+            let isOver = lock.withLock { () -> Bool in
+                if isClosed { return true }
+                isTimerIdle = !engine.hasTimedWork
+                lock.wait(ms: isTimerIdle ? 1000 : 20)
+                return isClosed
+            }
+            if isOver { return }
+            carryOut(event { $0.tick(Monotonic.nowMs) }, isLane: false)
+        }
+    }
+
+    // MARK: Numbers
+
+    public var statistics: VolumeStatistics {
+        lock.withLock { engine.snapshotStatistics() }
+    }
+
+    public func resetStatistics() { lock.withLock { engine.statistics.reset() } }
+
+    // MARK: Stop
+
+    /// Uploads what is dirty for at most `timeoutMs` (nil: until done), marks the cache file clean,
+    /// ends all threads and lets go of the file. Call once. Blocks.
+    ///
+    /// - Parameter progress: called about once a second with the number of blocks left.
+    public func stop(timeoutMs: Int?, progress: (Int) -> Void) -> StopReport {
+        carryOut(event { $0.beginStop() }, isLane: false)
+        let begun = Monotonic.nowMs
+        var told = begun
+        waitUntil { engine, now in
+            if now >= told + 1000 {
+                told = now
+                progress(engine.state.dirtySlots)
+            }
+            if let timeoutMs, now >= begun + UInt64(timeoutMs) { return true }
+            return engine.poison != nil || engine.isDrained
+        }
+        carryOut(event { $0.beginFinalCheckpoint() }, isLane: false)
+        waitUntil { engine, _ in engine.isAtRest }
+        fetchLane.close()
+        uploadLane.close()
+        backgroundLane.close()
+        lock.withLock {
+            isClosed = true
+            lock.broadcast()
+        }
+        timer?.join()
+        return lock.withLock {
+            StopReport(dirtyBlocksLeft: engine.state.dirtySlots, error: engine.poison)
+        }
+    }
+
+    private func waitUntil(_ isDone: (Engine, UInt64) -> Bool) {
+        lock.withLock {
+            while !isDone(engine, Monotonic.nowMs) { lock.wait(ms: 20) }
+        }
+    }
+}

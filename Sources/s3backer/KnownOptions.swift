@@ -1,0 +1,75 @@
+/// The names of options, for `-o` and for messages.
+enum KnownOptions {
+    /// Taken by this program, without a value.
+    static let flags: Set<String> = [
+        "test", "readOnly", "force", "quiet", "debug", "foreground", "help", "version",
+    ]
+
+    /// Taken by this program, with a value.
+    static let values: Set<String> = [
+        "size", "blockSize", "prefix", "blockCacheFile", "blockCacheSize",
+        "blockCacheWriteDelay", "blockCacheThreads", "filename", "statsFilename", "fileMode",
+        "uid", "gid", "debugPhaseFile", "blockCacheRingSize",
+    ]
+
+    /// Options of the real s3backer that this build does not have.
+    static let missing: Set<String> = [
+        "accessEC2IAM", "accessEC2IAM-IMDSv2", "accessFile", "accessId", "accessKey",
+        "accessKeyEnv", "accessType", "authVersion", "baseURL", "blockCacheFileAdvise",
+        "blockCacheMaxDirty", "blockCacheNoVerify", "blockCacheNumProtected",
+        "blockCacheRecoverDirtyBlocks", "blockCacheSync", "blockCacheTimeout", "blockHashPrefix",
+        "cacert", "compress", "compress-level", "configFile", "debug-http",
+        "defaultContentEncoding", "directIO", "encrypt", "erase", "http11", "initialRetryPause",
+        "insecure", "ipTOS", "keyLength", "listBlocks", "listBlocksThreads",
+        "maxDownloadSpeed", "maxRetryPause", "maxUploadSpeed", "md5CacheSize", "md5CacheTime",
+        "minWriteDelay", "nbd", "nbd-flag", "nbd-param", "no-vhost", "noAutoDetect",
+        "noCurlCache", "password", "passwordFile", "readAhead", "readAheadTrigger", "region",
+        "reset-mounted-flag", "rrs", "sharedDiskMode", "sse", "sse-key-id", "ssl",
+        "statsFileMirror", "statsFileMirrorInterval", "storageClass", "test-delays",
+        "test-discard", "test-errors", "timeout", "vhost",
+    ]
+
+    /// The error for a name that is no option; `shown` is how the user wrote it.
+    static func unknown(
+        _ name: String, shown: String, isMountWord: Bool = false
+    ) -> StartupError {
+        if missing.contains(name) {
+            return StartupError("option \(shown) is not supported yet by this build; leave it out")
+        }
+        if let near = suggestion(for: name, isMountWord) {
+            return StartupError("unknown option \(shown); did you mean \(near)?")
+        }
+        return StartupError("unknown option \(shown); see \(Program.name) --help")
+    }
+
+    /// The known name that is nearest to `name`, if one is near.
+    private static func suggestion(for name: String, _ isMountWord: Bool) -> String? {
+        let lower = Array(name.lowercased().utf8)
+        var best: (name: String, distance: Int)?
+        var candidates = flags.union(values).subtracting(hidden).map { ("--" + $0, $0) }
+        if isMountWord { candidates += MountWords.all.map { ("-o " + $0, $0) } }
+        for (shown, known) in candidates.sorted(by: { $0.1 < $1.1 }) {
+            let distance = editDistance(lower, Array(known.lowercased().utf8))
+            if distance < best?.distance ?? Int.max { best = (shown, distance) }
+        }
+        guard let best, best.distance <= max(1, min(3, lower.count / 2)) else { return nil }
+        return best.name
+    }
+
+    private static let hidden: Set<String> = ["debugPhaseFile", "blockCacheRingSize"]
+
+    /// How many letters must be changed, added or removed to turn `a` into `b`.
+    private static func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
+        var row = Array(0...b.count)
+        for (i, letter) in a.enumerated() {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for (j, other) in b.enumerated() {
+                let change = diagonal + (letter == other ? 0 : 1)
+                diagonal = row[j + 1]
+                row[j + 1] = min(change, diagonal + 1, row[j] + 1)
+            }
+        }
+        return row[b.count]
+    }
+}

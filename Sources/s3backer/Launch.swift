@@ -1,0 +1,24 @@
+import Glibc
+
+/// Runs the program on a command line without its name.
+///
+/// - Returns: The exit status.
+func runProgram(_ arguments: [String]) -> Int32 {
+    Daemon.fillStandardStreams()
+    signal(SIGPIPE, SIG_IGN)
+    let plan: MountPlan
+    do {
+        let options = try Options.read(Arguments.normalise(arguments))
+        plan = try Validation.plan(options)
+        try PathChecks.fuseDevice()
+    } catch let error as StartupError {
+        printLine("\(Program.name): \(error.message)")
+        return 1
+    } catch {
+        // A request for help or the version; the real s3backer answers on standard error, too.
+        printLine(Options.fullMessage(for: error))
+        return 0
+    }
+    if plan.isForeground { return Mount(plan, readiness: nil).run() }
+    return Daemon.run(plan) { Mount(plan, readiness: $0).run() }
+}

@@ -1,0 +1,76 @@
+import BlockCache
+import CacheFile
+import FileIO
+import Glibc
+import Logging
+
+/// The end of a mount: nothing is served any more, and what is dirty goes to the store.
+struct Stop {
+    private let plan: MountPlan
+    private let volume: VolumeCache
+    private let cache: OpenedCache
+    private let logger: Logger
+
+    /// With a cache file, what is not uploaded by then is safe in it. Without, it must be uploaded.
+    private static let timeoutMs = 60_000
+    private static let reportEveryMs: UInt64 = 2000
+
+    init(_ plan: MountPlan, volume: VolumeCache, cache: OpenedCache, logger: Logger) {
+        self.plan = plan
+        self.volume = volume
+        self.cache = cache
+        self.logger = logger
+    }
+
+    /// Blocks until the volume has ended.
+    ///
+    /// - Parameter ending: What `FuseSession.loop` returned.
+    /// - Returns: The process's exit status.
+    func run(after ending: Int32, _ session: FuseSession) -> Int32 {
+        cache.setServing(false)
+        Self.ignoreSignals()
+        session.unmount()
+        if ending < 0 {
+            logger.error(
+                "serving \(plan.mountPoint) failed: \(String(cString: strerror(-ending)))")
+        } else if ending > 0 {
+            logger.info("unmounting \(plan.mountPoint) because of signal \(ending)")
+        }
+        var nextReportMs = Monotonic.nowMs + Self.reportEveryMs
+        let report = volume.stop(timeoutMs: plan.cacheFile == nil ? nil : Self.timeoutMs) { left in
+            if Monotonic.nowMs < nextReportMs { return }
+            nextReportMs = Monotonic.nowMs + Self.reportEveryMs
+            logger.info("unmount \(plan.mountPoint): \(left) dirty blocks left to upload")
+        }
+        return conclude(report) && ending >= 0 ? 0 : 1
+    }
+
+    /// Ends a volume that was started and never served.
+    func abandon() { _ = volume.stop(timeoutMs: 0) { _ in } }
+
+    /// - Returns: Whether all went well.
+    private func conclude(_ report: StopReport) -> Bool {
+        if let error = report.error { logger.error("unmount \(plan.mountPoint): \(error.message)") }
+        let left = report.dirtyBlocksLeft
+        if left > 0 {
+            if let file = plan.cacheFile {
+                logger.warning(
+                    """
+                    unmount \(plan.mountPoint): \(left) dirty blocks stay in \(file.path); \
+                    the next mount uploads them
+                    """)
+            } else {
+                logger.error(
+                    "unmount \(plan.mountPoint): \(left) dirty blocks could not be uploaded")
+            }
+        } else if report.error == nil {
+            logger.info("unmount \(plan.mountPoint): completed")
+        }
+        return report.error == nil && (left == 0 || plan.cacheFile != nil)
+    }
+
+    /// A second signal must not cut short what the first one began.
+    private static func ignoreSignals() {
+        for number in [SIGTERM, SIGINT, SIGHUP] { signal(number, SIG_IGN) }
+    }
+}

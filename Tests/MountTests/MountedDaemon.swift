@@ -1,0 +1,120 @@
+import Foundation
+import Glibc
+import Testing
+
+/// The s3backer that was built with these tests, serving a directory store on a mount of its own.
+/// Everything lives in one temporary directory, which `remove()` takes away again.
+final class MountedDaemon {
+    let root: String
+    var store: String { root + "/store" }
+    var mountPoint: String { root + "/mnt" }
+    var file: String { mountPoint + "/file" }
+    var cache: String { root + "/cache" }
+    var phaseFile: String { root + "/phases" }
+    private(set) var process: Process?
+    private var logs = 0
+
+    static let products = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        .deletingLastPathComponent().path
+    static let s3backer = products + "/s3backer"
+    static let cachecheck = products + "/cachecheck"
+
+    init(_ name: String) throws {
+        root = NSTemporaryDirectory() + "s3backer-\(name)-\(getpid())"
+        let files = FileManager.default
+        try files.createDirectory(atPath: root, withIntermediateDirectories: true)
+        try files.createDirectory(atPath: root + "/store", withIntermediateDirectories: true)
+        try files.createDirectory(atPath: root + "/mnt", withIntermediateDirectories: true)
+    }
+
+    /// Ends and removes everything, also what a failed test left.
+    func remove() {
+        if let process, process.isRunning {
+            kill(process.processIdentifier, SIGKILL)
+            process.waitUntilExit()
+        }
+        detach()
+        try? FileManager.default.removeItem(atPath: root)
+    }
+
+    /// Takes a mount away, dead or alive.
+    func detach() { umount2(mountPoint, Int32(MNT_DETACH)) }
+
+    /// Starts in the foreground and waits until the mount answers.
+    func start(_ options: [String]) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: Self.s3backer)
+        process.arguments = ["-f", "--test", store, mountPoint] + options
+        logs += 1
+        let log = root + "/log.\(logs)"
+        try Data().write(to: URL(fileURLWithPath: log))
+        process.standardError = FileHandle(forWritingAtPath: log)
+        process.standardOutput = FileHandle.nullDevice
+        process.environment = ["SWIFT_BACKTRACE": "enable=no", "PATH": "/usr/bin:/bin"]
+        try process.run()
+        self.process = process
+        try waitFor("the mount", seconds: 30) {
+            FileManager.default.fileExists(atPath: self.file) || !process.isRunning
+        }
+        try #require(process.isRunning, "s3backer did not start: \(self.log())")
+    }
+
+    func log(_ number: Int? = nil) -> String {
+        (try? String(contentsOfFile: root + "/log.\(number ?? logs)", encoding: .utf8)) ?? ""
+    }
+
+    /// `kill -9`, and away with the dead mount.
+    func killNow() {
+        guard let process else { return }
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+    }
+
+    /// A clean unmount; returns the exit status.
+    func unmount() throws -> Int32 {
+        guard let process else { return -1 }
+        try #require(umount2(mountPoint, 0) == 0, "umount: \(String(cString: strerror(errno)))")
+        try waitFor("the end of s3backer", seconds: 60) { !process.isRunning }
+        return process.terminationStatus
+    }
+
+    /// The value of a line of the stats file.
+    func statistic(_ name: String) -> Int? {
+        guard let text = try? String(contentsOfFile: mountPoint + "/stats", encoding: .utf8) else {
+            return nil
+        }
+        for line in text.split(separator: "\n") where line.hasPrefix(name + " ") {
+            return line.split(separator: " ").dropFirst().first.flatMap { Int($0) }
+        }
+        return nil
+    }
+}
+
+/// Waits for a condition with a deadline, without a fixed delay.
+func waitFor(_ what: String, seconds: Double, _ condition: () -> Bool) throws {
+    let deadline = Date(timeIntervalSinceNow: seconds)
+    while !condition() {
+        try #require(Date() < deadline, "waited \(seconds) s for \(what)")
+        usleepBriefly()
+    }
+}
+
+/// Lets others run; a poll interval, never something to rely on.
+func usleepBriefly() {
+    var pause = timespec(tv_sec: 0, tv_nsec: 2_000_000)
+    _ = clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nil)
+}
+
+/// Runs a program to its end and returns status and everything it printed.
+func run(_ program: String, _ arguments: [String]) throws -> (status: Int32, output: String) {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: program)
+    process.arguments = arguments
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    process.standardError = pipe
+    try process.run()
+    let data = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return (process.terminationStatus, String(decoding: data, as: UTF8.self))
+}
