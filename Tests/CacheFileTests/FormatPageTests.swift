@@ -93,7 +93,7 @@ struct FormatPageTests {
 
     @Test("the rows of each table follow each other up to its size")
     func contiguous() {
-        #expect(FormatPage.shared.layouts.count == 11)
+        #expect(FormatPage.shared.layouts.count == 12)
         for (name, layout) in FormatPage.shared.layouts {
             var next = layout.from
             for row in layout.rows {
@@ -381,6 +381,30 @@ struct FormatPageTests {
         data(crcs: 3).withUnsafeBytes {
             #expect($0.field(layout.range("granuleCount")!.lowerBound, UInt16.self) == 3)
             #expect($0.field(layout.range("dataLength")!.lowerBound, UInt32.self) == 3 * 4096)
+        }
+        func patch(_ granule: Int, _ ranges: [Range<Int>], position: UInt32 = 0) -> [UInt8] {
+            let patch = PatchRecord(
+                slot: 0, block: 0, granule: granule, ranges: ranges, crc: 0x0403_0201,
+                dataPosition: position)
+            return bytes(.patch(patch))
+        }
+        let head = { (bytes: [UInt8]) in Array(bytes[..<40]) }
+        let none = patch(0, [])
+        try Self.expect(
+            "patch", head(none), besides: ["one", "payloadBytes", "rangeCount"],
+            [
+                ("granule", head(patch(65_535, []))),
+                ("dataPosition", head(patch(0, [], position: .max))),
+            ])
+        let patches = try #require(FormatPage.shared.layouts["patch"])
+        patch(0, [5..<9, 20..<23]).withUnsafeBytes {
+            #expect($0.count == 64)
+            #expect($0.field(patches.range("one")!.lowerBound, UInt16.self) == 1)
+            #expect($0.field(patches.range("payloadBytes")!.lowerBound, UInt32.self) == 7)
+            #expect($0.field(patches.range("rangeCount")!.lowerBound, UInt32.self) == 2)
+            let bytes = $0
+            let words = stride(from: 40, to: 64, by: 4).map { bytes.field($0, UInt32.self) }
+            #expect(words == [5, 4, 20, 3, 0x0403_0201, 0])
         }
         let ones = [UInt8](repeating: 0xff, count: 24)
         func map(old: UInt32 = 0, _ base: Base = .unknown) -> [UInt8] {

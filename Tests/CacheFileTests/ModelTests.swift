@@ -119,14 +119,27 @@ struct RecordTests {
         func crcs(_ count: Int) -> [UInt32] {
             (0..<count).map { _ in UInt32(truncatingIfNeeded: random.next()) }
         }
-        switch random.below(6) {
+        switch random.below(7) {
+        case 6:
+            var ranges: [Range<Int>] = []
+            var next = random.below(20)
+            while next < geometry.granuleSize - 100, ranges.count < 20 {
+                ranges.append(next..<next + 1 + random.below(90))
+                next = ranges[ranges.count - 1].upperBound + 1 + random.below(300)
+            }
+            return .patch(
+                PatchRecord(
+                    slot: slot, block: block, granule: random.below(geometry.granulesPerBlock),
+                    ranges: ranges, crc: UInt32(truncatingIfNeeded: random.next()),
+                    dataPosition: UInt32(random.below(100)),
+                    carriedLSN: random.chance(50) ? 0 : random.next()))
         case 0:
             let first = random.below(geometry.granulesPerBlock)
             let count = 1 + random.below(geometry.granulesPerBlock - first)
             return .data(
                 DataRecord(
                     slot: slot, block: block, firstGranule: first, crcs: crcs(count),
-                    dataPosition: UInt32(random.below(1000))))
+                    dataPosition: UInt32(random.below(1000)), isMerge: random.chance(30)))
         case 1:
             var flags = MapRecord.Flags(rawValue: UInt8(truncatingIfNeeded: random.next()))
             flags.formIntersection([.extend, .fill, .zeroBase, .keepBase])
