@@ -26,6 +26,7 @@ public enum CacheFiles {
             ringBytes: ringBytes
         ).layOut()
         let file = try io { () throws(FileError) in try PosixFile.createUnlinked(for: path) }
+        let freeBytes = file.freeBytes
         do {
             try Creation.format(file, geometry: geometry, identity: identity, info: info)
             try io { () throws(FileError) in try file.link(as: path) }
@@ -33,7 +34,7 @@ public enum CacheFiles {
             file.discard()
             if error.kind == .noSpace {
                 throw CacheFileError(
-                    .noSpace, "needs \(geometry.fileSize) bytes, the file system has \(file.freeBytes)")
+                    .noSpace, "needs \(geometry.fileSize) bytes, the file system has \(freeBytes)")
             }
             throw error
         }

@@ -17,16 +17,16 @@ public struct Finding: Sendable, Equatable {
 
 /// What steps 2 to 7 of recovery made of a file: the state to go on from, in memory only.
 package struct RecoveredFile {
-    var superblocks: SuperblockSet
+    package var superblocks: SuperblockSet
     package var geometry: Geometry
     package var seeds: SeedSpace
-    var root: RootTable
+    package var root: RootTable
     package var state: CacheState
     package var scan: RingScan
     /// Granules of fills whose bytes did not reach the medium; the first group says so (I21).
     package var droppedFills: [EvictRecord]
     package var findings: [Finding]
-    var lastEpoch: UInt64
+    package var lastEpoch: UInt64
 
     package var superblock: Superblock { superblocks.current }
 }
