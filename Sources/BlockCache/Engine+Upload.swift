@@ -110,7 +110,8 @@ extension Engine {
 
     /// Whether there is nothing to delete. An upload whose answer was lost may have landed.
     private func isKnownAbsent(_ block: UInt64) -> Bool {
-        !uncertain.contains(block) && (state.slot(of: block).map { state.slots.base($0) == .absent } ?? false)
+        guard !uncertain.contains(block), let slot = state.slot(of: block) else { return false }
+        return state.slots.base(slot) == .absent
     }
 
     // MARK: Outcome

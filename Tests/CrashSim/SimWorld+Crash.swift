@@ -90,13 +90,14 @@ extension SimWorld {
         } else {
             offset = geometry.superblockOffset(random.below(4))
         }
-        image.flip(bit: random.below(8), at: offset + random.below(isPage ? 4096 : 544))
+        let byte = random.below(isPage ? 4096 : 544)
+        image.flip(bit: random.below(8), at: offset + byte)
         do {
             _ = try CacheFiles.inspect(image)
         } catch {
             // Both copies of the newest superblock cannot be lost by one bit; a page can.
             if isPage, error.message.hasPrefix("PAGE_BAD") { return }
-            throw Violation("one bit at \(offset): \(error.message)")
+            throw Violation("one bit at \(offset) + \(byte): \(error.message)")
         }
         _ = try recover(image, floor: lsn, ceiling: lsn, "one bit at \(offset)")
     }
