@@ -260,6 +260,14 @@ public final class SlotTable {
         copy.setField(28, UInt32(0))
         clearEntryCRCs(copy, number)
         guard Checksum.crc32c(scratch.bytes, seed: seed(number)) == crc else { return false }
+        // The page's CRC leaves out those of the entries; they have to be right themselves.
+        if geometry.isHot(number) {
+            for (index, slot) in geometry.slots(inHotPage: number).enumerated() {
+                let at = Geometry.pageHeaderSize + index * Geometry.hotEntrySize
+                let known: UInt32 = bytes.field(at + 60)
+                if entryCRC(copy, at: at, slot: slot) != known { return false }
+            }
+        }
         target.copyMemory(from: bytes)
         target.setField(5, UInt8(0))
         return true
