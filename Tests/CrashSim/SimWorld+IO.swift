@@ -146,6 +146,7 @@ extension SimWorld {
     @discardableResult
     private func perform(_ task: UploadTask) -> ObjectVersion {
         let asOf = task.upload.asOf
+        known = [:]
         if task.isZero {
             coverage.hit(.storeDeletes)
             store.delete(task.block, asOf: asOf)

@@ -34,6 +34,9 @@ package final class SimWorld: @unchecked Sendable {
     var checkpointsAtMount = 0
     var writeCount: UInt64 = 0
     var lastBlock = 0
+    /// R of the crash images recovered in this session with the store as it is: the same image
+    /// again can break a promise only through a higher floor.
+    var known: [UInt64: LSN] = [:]
     /// The last writes, whoever lived to see them.
     var recentWrites: [(bytes: [UInt8], offset: Int)] = []
     /// The first broken promise.
@@ -68,6 +71,7 @@ package final class SimWorld: @unchecked Sendable {
     func attach() {
         engine.trace = { [unowned self] record, lsn in traced(record, lsn) }
         pending = []
+        known = [:]
         parts = [:]
         keptOps = []
         usersRunning = 0
