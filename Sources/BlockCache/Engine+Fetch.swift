@@ -10,6 +10,8 @@ extension Engine {
         case reader(ReadPart)
         case writer(WriteOp)
         case upload(Upload)
+        /// Nobody: the answer completes patches.
+        case patch
     }
 
     /// Lets someone wait for the store's answer about a block; asks unless asked already.
@@ -20,6 +22,7 @@ extension Engine {
         case .reader(let part): fetch.readers.append(part)
         case .writer(let op): fetch.writer = op
         case .upload(let upload): fetch.upload = upload
+        case .patch: break
         }
     }
 
@@ -90,6 +93,7 @@ extension Engine {
         let here = slot.map { state.local(slot: $0) } ?? GranuleSet()
         let isStale = !here.isSuperset(of: fetch.overtaken)
         let usable = isStale ? nil : answer
+        if !isStale { mergePatches(block, answer) }
         if slot == nil, answer.buffer == nil, fetch.overtaken.isEmpty { absent.insert(block) }
         for part in fetch.readers { resolve(part, fetched: usable) }
         if let op = fetch.writer { resume(op, fetched: usable) }
@@ -100,7 +104,26 @@ extension Engine {
     private func resume(_ op: WriteOp, fetched: Fetched?) {
         guard active[op.block]?.writer === op else { return }
         guard fetched != nil else { return fetch(op.block, for: .writer(op)) }
-        merge(op, op.partialGranules(geometry), slot: state.slot(of: op.block), fetched: fetched)
+        merge(op, op.unmerged, slot: state.slot(of: op.block), fetched: fetched)
+    }
+
+    /// Patches and the store's answer become images: DATA+MERGE. Where the reserve has no room the
+    /// patch stays and the next answer does it.
+    private func mergePatches(_ block: UInt64, _ answer: Fetched) {
+        guard poison == nil, let slot = state.slot(of: block) else { return }
+        let size = geometry.granuleSize
+        for patch in state.patched(block) {
+            guard waitingInReserve.isEmpty,
+                journal.hasRoom(recordBytes: 64, dataBytes: size, reserved: true)
+            else { return }
+            let image = image(of: patch, over: answer)
+            let crc = GranuleChecksum.of(
+                image.bytes, block: block, granule: patch.granule, geometry, seeds)
+            let record = DataRecord(
+                slot: UInt32(slot), block: block, firstGranule: patch.granule, crcs: [crc],
+                dataPosition: 0, isMerge: true)
+            append(.data(record), data: [DataPiece(image, 0..<size)])
+        }
     }
 
     // MARK: Fill
@@ -118,7 +141,10 @@ extension Engine {
                 !state.slots.isZeroBase(known)
             else { return }
             slot = known
+            var patched = GranuleSet()
+            for patch in state.patched(block) { patched.insert(patch.granule) }
             wanted = all.subtracting(state.present(slot: known)).subtracting(activity.busy)
+                .subtracting(patched)
         } else {
             // A writer is about to map the block: the fill would only be in its way.
             guard activity.writer == nil, waitingForSlot.isEmpty, let free = takeSlot() else { return }

@@ -34,7 +34,8 @@ extension Engine {
         trace?(record, lsn)
         do {
             try state.apply(
-                record, lsn: lsn, epoch: journal.epoch, group: group, dataIndex: dataIndex)
+                record, lsn: lsn, epoch: journal.epoch, group: group, dataIndex: dataIndex,
+                payload: data.first?.buffer.bytes)
         } catch {
             preconditionFailure("record contradicts the state: \(error.what)")
         }
@@ -44,11 +45,19 @@ extension Engine {
 
     /// DATA records say where in the group their data lies, which is known only now.
     private func patched(_ record: Record, _ encoded: RawRecord, _ data: [DataPiece]) -> RawRecord {
-        guard case .data(var item) = record else { return encoded }
+        guard !data.isEmpty else { return encoded }
         let bytes = data.reduce(0) { $0 + $1.range.count }
-        item.dataPosition = journal.nextDataIndex(
-            recordBytes: encoded.encodedSize, dataBytes: bytes)
-        return Record.data(item).encode(geometry)
+        let position = journal.nextDataIndex(recordBytes: encoded.encodedSize, dataBytes: bytes)
+        switch record {
+        case .data(var item):
+            item.dataPosition = position
+            return Record.data(item).encode(geometry)
+        case .patch(var item):
+            item.dataPosition = position
+            return Record.patch(item).encode(geometry)
+        case .map, .clean, .evict, .epoch:
+            return encoded
+        }
     }
 
     /// Whether a record of the user fits. Newcomers wait behind those who already wait.

@@ -71,13 +71,29 @@ extension Engine {
         case .zeros:
             plan.add(.zeros, granule: granule, targetOffset: targetOffset, crc: nil)
         case .missing:
-            guard let buffer = fetched?.buffer else {
-                return plan.add(.zeros, granule: granule, targetOffset: targetOffset, crc: nil)
+            if let patch = state.patch(plan.block, granule) {
+                let image = image(of: patch, over: fetched)
+                let piece = DataPiece(image, 0..<geometry.granuleSize)
+                plan.add(.memory(piece), granule: granule, targetOffset: targetOffset, crc: nil)
+            } else if let buffer = fetched?.buffer {
+                let from = granule * geometry.granuleSize
+                let piece = DataPiece(buffer, from..<from + geometry.granuleSize)
+                plan.add(.memory(piece), granule: granule, targetOffset: targetOffset, crc: nil)
+            } else {
+                plan.add(.zeros, granule: granule, targetOffset: targetOffset, crc: nil)
             }
-            let from = granule * geometry.granuleSize
-            let piece = DataPiece(buffer, from..<from + geometry.granuleSize)
-            plan.add(.memory(piece), granule: granule, targetOffset: targetOffset, crc: nil)
         }
+    }
+
+    /// The granule that a patch and the store's answer make together.
+    func image(of patch: Patch, over fetched: Fetched?) -> AlignedBuffer {
+        let image = AlignedBuffer.zeroed(geometry.granuleSize)
+        if let buffer = fetched?.buffer {
+            let from = patch.granule * geometry.granuleSize
+            image.mutableBytes.copyMemory(from: buffer.slice(from..<from + geometry.granuleSize))
+        }
+        patch.apply(over: image.mutableBytes)
+        return image
     }
 
     /// Adds a granule that lies in the journal; its ring bytes stay until the plan is done.
@@ -107,7 +123,7 @@ extension Engine {
         unpin(plan.ringPins)
         switch task.purpose {
         case .userRead(let part): userReadDone(part, plan)
-        case .merge(let op): merged(op, plan)
+        case .merge(let op, let granules): merged(op, granules, plan)
         case .snapshot(let upload): snapshotDone(upload, plan)
         }
         pump()

@@ -151,13 +151,35 @@ extension Engine {
     // MARK: Checkpoint
 
     private func startCheckpoint() {
+        carryPatches()
         journal.closeOpen()
-        let oldest = state.oldestLiveMark()
-        let tail = oldest.flatMap { journal.point(at: $0.position) } ?? journal.nextPoint
-        precondition(oldest == nil || tail.position == oldest?.position)
+        let live = [state.oldestLiveMark()?.position, state.oldestPatchPosition]
+        let oldest = live.compactMap { $0 }.min()
+        let tail = oldest.flatMap { journal.point(at: $0) } ?? journal.nextPoint
+        precondition(oldest == nil || tail.position == oldest)
         let plan = checkpointer.begin(
             state, lsn: journal.assigned, tail: tail, epoch: journal.epoch)
         checkpointStage = .frozen(plan)
+    }
+
+    /// Logs the patches in the older half of the used ring again, so that they never hold the tail
+    /// back while the store is away (I9).
+    private func carryPatches() {
+        let middle = journal.tail + UInt64(journal.usedBytes / 2)
+        for (block, patch) in state.patches(before: middle) {
+            guard let slot = state.slot(of: block) else { continue }
+            let payload = patch.payload()
+            var record = PatchRecord(
+                slot: UInt32(slot), block: block, granule: patch.granule, ranges: patch.ranges,
+                crc: 0, carriedLSN: patch.lsn)
+            record.crc = record.checksum(payload.slice(0..<patch.payloadBytes), geometry, seeds)
+            let size = Record.patch(record).encode(geometry).encodedSize
+            guard journal.hasRoom(recordBytes: size, dataBytes: payload.count, reserved: true) else {
+                return
+            }
+            append(.patch(record), data: [DataPiece(payload, 0..<payload.count)])
+            statistics.carried += 1
+        }
     }
 
     func pumpCheckpoint() {

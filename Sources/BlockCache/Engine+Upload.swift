@@ -129,19 +129,31 @@ extension Engine {
         pump()
     }
 
-    private func cleaned(_ upload: Upload, _ version: ObjectVersion) {
+    private func cleaned(
+        _ upload: Upload, _ version: ObjectVersion, isResumed: Bool = false
+    ) {
         failureCounts[upload.block] = nil
         guard poison == nil, let slot = state.slot(of: upload.block) else { return end(upload) }
         let record = Record.clean(
             CleanRecord(
                 slot: UInt32(slot), block: upload.block, asOf: upload.asOf, base: Base(version)))
         let size = record.encode(geometry).encodedSize
-        if waitingInReserve.isEmpty, journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true) {
+        if isResumed || waitingInReserve.isEmpty,
+            journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true)
+        {
+            // An answer of the store from before this upload lacks the patches that went with it.
+            var sent = GranuleSet()
+            for patch in state.patched(upload.block) where patch.lsn <= upload.asOf {
+                sent.insert(patch.granule)
+            }
             append(record)
+            noteTouched(upload.block, sent)
             end(upload)
         } else {
             // The slot may change while this waits: make the record anew.
-            waitingInReserve.append { [unowned self] in cleaned(upload, version) }
+            waitingInReserve.append { [unowned self] in
+                cleaned(upload, version, isResumed: true)
+            }
             reclaimTarget = journal.end
         }
     }

@@ -1,5 +1,5 @@
 // Writes of the user. docs/format.md, "Which path a write takes". A write never waits for the
-// store unless it covers part of a granule that is not held locally.
+// store; parts of granules that are not held locally are journaled as patches.
 
 import CacheFile
 import FileIO
@@ -22,79 +22,68 @@ extension Engine {
 
     // MARK: Partial granules
 
-    /// Completes the granules that the user's bytes cover in part.
+    /// Completes the granules that the user's bytes cover in part, as far as the rest is here; what
+    /// is not becomes a patch when it is recorded.
     private func prepare(_ op: WriteOp) {
-        let partial = op.partialGranules(geometry)
-        guard !partial.isEmpty, !op.isMerged else { return place(op) }
         let slot = state.slot(of: op.block)
-        var missing = false
-        partial.forEach { granule in
-            if case .missing = source(slot, op.block, granule) { missing = true }
+        var here = GranuleSet()
+        op.unmerged.forEach { granule in
+            if !source(slot, op.block, granule).isMissing { here.insert(granule) }
         }
-        if missing { return fetch(op.block, for: .writer(op)) }
-        merge(op, partial, slot: slot, fetched: nil)
+        if !here.isEmpty { return merge(op, here, slot: slot, fetched: nil) }
+        if op.isPlaced { record(op) } else { place(op) }
     }
 
-    func source(_ slot: Int?, _ block: UInt64, _ granule: Int) -> CacheState.Source {
+    package func source(_ slot: Int?, _ block: UInt64, _ granule: Int) -> CacheState.Source {
         if let slot { return state.source(slot: slot, block: block, granule: granule) }
         return absent.contains(block) ? .zeros : .missing
     }
 
-    /// Reads the old contents of partial granules into a buffer of their own.
-    func merge(_ op: WriteOp, _ partial: GranuleSet, slot: Int?, fetched: Fetched?) {
-        let size = geometry.granuleSize
-        let target = AlignedBuffer(op.granules.count * size)
+    /// Reads the old content of some granules.
+    func merge(_ op: WriteOp, _ granules: GranuleSet, slot: Int?, fetched: Fetched?) {
+        let target = AlignedBuffer(op.granules.count * geometry.granuleSize)
         let plan = ReadPlan(block: op.block, slot: slot, target: target)
-        partial.forEach { granule in
-            let at = (granule - op.granules.lowerBound) * size
+        granules.forEach { granule in
+            let at = op.place(granule, geometry).lowerBound
             add(source(slot, op.block, granule), granule, at, to: plan, fetched: fetched)
         }
-        begin(plan, .merge(op))
+        begin(plan, .merge(op, granules))
     }
 
-    func merged(_ op: WriteOp, _ plan: ReadPlan) {
+    func merged(_ op: WriteOp, _ granules: GranuleSet, _ plan: ReadPlan) {
         guard active[op.block]?.writer === op else { return }
         if let error = plan.error { return complete(op, VolumeError(.io, error.message)) }
         if !plan.badGranules.isEmpty { return complete(op, rot(op.block, plan.badGranules)) }
-        let size = geometry.granuleSize
-        let user = op.userRange
-        let all = op.buffer.mutableBytes
-        let old = plan.target.bytes
-        op.partialGranules(geometry).forEach { granule in
-            let low = (granule - op.granules.lowerBound) * size
-            let high = low + size
-            for gap in [low..<min(high, max(low, user.lowerBound)), max(low, min(high, user.upperBound))..<high]
-            where !gap.isEmpty {
-                UnsafeMutableRawBufferPointer(rebasing: all[gap])
-                    .copyMemory(from: UnsafeRawBufferPointer(rebasing: old[gap]))
-            }
-            op.setCRC(granule, geometry, seeds)
+        granules.forEach { granule in
+            let old = plan.target.slice(op.place(granule, geometry))
+            op.complete(granule, from: old, geometry, seeds)
         }
-        op.isMerged = true
-        place(op)
+        prepare(op)
     }
 
     // MARK: Placing
 
-    /// Decides where the granules go and begins the slot write, if there is one.
+    /// Decides where the complete granules go and begins the slot write, if there is one.
     func place(_ op: WriteOp) {
         guard poison == nil, let activity = active[op.block] else { return }
         precondition(activity.writer === op)
-        let all = GranuleSet(op.granules)
+        let full = GranuleSet(op.granules).subtracting(op.unmerged)
         guard let slot = state.slot(of: op.block) else {
-            return takeNewSlot(op, all, orElse: { self.waitingForSlot.append(op) })
+            return takeNewSlot(op, full, orElse: { self.waitingForSlot.append(op) })
         }
         isReferenced[slot] = true
-        if op.coversBlock(geometry) {
-            return takeNewSlot(op, all) {
-                op.journaled = all
+        if full.count == geometry.granulesPerBlock {
+            return takeNewSlot(op, full) {
+                op.isPlaced = true
+                op.journaled = full
                 self.record(op)
             }
         }
+        op.isPlaced = true
         let taken = state.present(slot: slot).union(activity.busy)
         let untouched = state.reuseLSN(slot) <= journal.sealed && !activity.isDestaging
-        op.direct = untouched ? all.subtracting(taken) : GranuleSet()
-        op.journaled = all.subtracting(op.direct)
+        op.direct = untouched ? full.subtracting(taken) : GranuleSet()
+        op.journaled = full.subtracting(op.direct)
         if op.direct.isEmpty { return record(op) }
         activity.directBusy = op.direct
         beginSlotWrite(op, slot, op.direct)
@@ -102,10 +91,11 @@ extension Engine {
 
     private func takeNewSlot(_ op: WriteOp, _ all: GranuleSet, orElse fallback: () -> Void) {
         guard let slot = takeSlot() else { return fallback() }
+        op.isPlaced = true
         op.newSlot = slot
         op.direct = all
         op.journaled = GranuleSet()
-        beginSlotWrite(op, slot, all)
+        if all.isEmpty { record(op) } else { beginSlotWrite(op, slot, all) }
     }
 
     private func beginSlotWrite(_ op: WriteOp, _ slot: Int, _ granules: GranuleSet) {
@@ -127,7 +117,7 @@ extension Engine {
         if let fresh = op.newSlot {
             // A fill gave the block a slot meanwhile: a part of it goes there, since the new slot
             // would hide the rest. A whole block replaces it.
-            if slot != nil, !op.coversBlock(geometry) {
+            if slot != nil, op.direct.count < geometry.granulesPerBlock {
                 op.newSlot = nil
                 returnSlot(fresh)
                 return place(op)
@@ -144,31 +134,83 @@ extension Engine {
     /// Makes the records of a part, as far as there is room; comes back for the rest.
     private func record(_ op: WriteOp, isResumed: Bool = false) {
         guard poison == nil, active[op.block]?.writer === op else { return }
-        while let (record, data) = nextRecord(op) {
-            let bytes = data.reduce(0) { $0 + $1.range.count }
-            guard hasUserRoom(record, dataBytes: bytes, isResumed: isResumed) else {
+        while true {
+            let next: (record: Record, data: [DataPiece])
+            switch nextStep(op) {
+            case .done: return complete(op, nil)
+            case .merge: return prepare(op)
+            case .ask: return fetch(op.block, for: .writer(op))
+            case .record(let record, let data): next = (record, data)
+            }
+            let bytes = next.data.reduce(0) { $0 + $1.range.count }
+            guard hasUserRoom(next.record, dataBytes: bytes, isResumed: isResumed) else {
                 waitingForRoom.append { [unowned self] in self.record(op, isResumed: true) }
                 reclaimTarget = journal.end
                 return
             }
-            let lsn = append(record, data: data)
+            let lsn = append(next.record, data: next.data)
             op.request.lsn = max(op.request.lsn, lsn)
-            recorded(op, record, lsn)
+            recorded(op, next.record, lsn)
         }
-        complete(op, nil)
     }
 
-    private func nextRecord(_ op: WriteOp) -> (Record, [DataPiece])? {
-        if !op.direct.isEmpty { return (.map(mapRecord(op)), []) }
-        guard let run = op.journaled.runs.first, let slot = state.slot(of: op.block) else { return nil }
+    private enum Step {
+        case done
+        /// The rest of a partial granule is here now: no patch, but an image of it.
+        case merge
+        /// Too many patches already: this one waits for the store.
+        case ask
+        case record(Record, [DataPiece])
+    }
+
+    private func nextStep(_ op: WriteOp) -> Step {
+        if op.newSlot != nil || !op.direct.isEmpty { return .record(.map(mapRecord(op)), []) }
+        guard let slot = state.slot(of: op.block) else { return .done }
+        if let run = op.journaled.runs.first { return dataRecord(op, slot, run) }
+        if let granule = op.unmerged.runs.first?.lowerBound { return patchStep(op, slot, granule) }
+        return .done
+    }
+
+    private func dataRecord(_ op: WriteOp, _ slot: Int, _ run: Range<Int>) -> Step {
         let size = geometry.granuleSize
         let granules = run.prefix(roomChunk / size)
-        let part = GranuleSet(granules)
-        let from = (granules.lowerBound - op.granules.lowerBound) * size
+        let from = op.place(granules.lowerBound, geometry).lowerBound
         let data = DataRecord(
             slot: UInt32(slot), block: op.block, firstGranule: granules.lowerBound,
-            crcs: op.crcs(of: part), dataPosition: 0)
-        return (.data(data), [DataPiece(op.buffer, from..<from + granules.count * size)])
+            crcs: op.crcs(of: GranuleSet(granules)), dataPosition: 0)
+        return .record(.data(data), [DataPiece(op.buffer, from..<from + granules.count * size)])
+    }
+
+    /// Part of a granule whose rest is not here: acknowledged as a patch, never waiting for the
+    /// store, unless the ring holds too many of them (I9).
+    private func patchStep(_ op: WriteOp, _ slot: Int, _ granule: Int) -> Step {
+        if !source(slot, op.block, granule).isMissing { return .merge }
+        let user = op.userBytes(granule, geometry)
+        let from = op.place(granule, geometry).lowerBound
+        let payload = AlignedBuffer.zeroed((user.count + 4095) & ~4095)
+        payload.mutableSlice(0..<user.count)
+            .copyMemory(from: op.buffer.slice(from + user.lowerBound..<from + user.upperBound))
+        if let older = state.patch(op.block, granule) {
+            let all = Patch.union(older.ranges + [user])
+            if all == [0..<geometry.granuleSize] {
+                op.complete(granule, from: older.buffer.bytes, geometry, seeds)
+                return nextStep(op)
+            }
+            if all.count > Self.patchRangesMax { return .ask }
+        } else if state.patchCount >= patchesMax {
+            return .ask
+        }
+        var patch = PatchRecord(
+            slot: UInt32(slot), block: op.block, granule: granule, ranges: [user], crc: 0)
+        patch.crc = patch.checksum(payload.slice(0..<user.count), geometry, seeds)
+        return .record(.patch(patch), [DataPiece(payload, 0..<payload.count)])
+    }
+
+    private static var patchRangesMax: Int { 32 }
+
+    /// Together at most 1/16 of the ring, so that carrying them always has room.
+    private var patchesMax: Int {
+        max(2, geometry.ringLength / 16 / (geometry.granuleSize + RingFormat.blockSize))
     }
 
     private func mapRecord(_ op: WriteOp) -> MapRecord {
@@ -208,6 +250,13 @@ extension Engine {
             noteTouched(op.block, GranuleSet(data.granules))
             for granule in data.granules { op.journaled.remove(granule) }
             isVerified[Int(data.slot)] = true
+        case .patch(let patch):
+            op.unmerged.remove(patch.granule)
+            // A fill must not name the granule over the patch; a later answer is merged with it.
+            active[op.block]?.fillOvertaken.insert(patch.granule)
+            isVerified[Int(patch.slot)] = true
+            // The rest is asked for at once, so that patches stay few.
+            fetch(op.block, for: .patch)
         case .clean, .evict, .epoch:
             break
         }

@@ -17,8 +17,8 @@ package final class WriteRequest: @unchecked Sendable {
 
 /// The part of a write that falls into one block.
 ///
-/// States: queued -> (fetching ->) (merging ->) placing -> recording -> done. Parts of one block
-/// follow each other: the next begins when this one has its records.
+/// States: queued -> (merging ->) placing -> recording -> done. Parts of one block follow each
+/// other: the next begins when this one has its records.
 package final class WriteOp: @unchecked Sendable {
     package let block: UInt64
     /// Granules touched.
@@ -32,11 +32,14 @@ package final class WriteOp: @unchecked Sendable {
     /// One for each granule; those of partial granules are set after the merge.
     var crcs: [UInt32]
 
+    /// Granules whose image is not complete: the user's bytes cover them in part.
+    package internal(set) var unmerged: GranuleSet
     /// Granules still to be recorded, and how.
-    var direct = GranuleSet()
-    var journaled = GranuleSet()
-    var newSlot: Int?
-    var isMerged = false
+    package internal(set) var direct = GranuleSet()
+    package internal(set) var journaled = GranuleSet()
+    package internal(set) var newSlot: Int?
+    /// The path has been chosen; what is merged from now on goes through the journal.
+    package internal(set) var isPlaced = false
 
     package init(
         block: UInt64, granules: Range<Int>, buffer: AlignedBuffer, userRange: Range<Int>,
@@ -48,38 +51,51 @@ package final class WriteOp: @unchecked Sendable {
         self.userRange = userRange
         self.request = request
         crcs = Array(repeating: 0, count: granules.count)
-        let partial = partialGranules(geometry)
-        for granule in granules where !partial.contains(granule) {
+        unmerged = GranuleSet()
+        if userRange.lowerBound > 0 { unmerged.insert(granules.lowerBound) }
+        if userRange.upperBound < granules.count * geometry.granuleSize {
+            unmerged.insert(granules.upperBound - 1)
+        }
+        for granule in granules where !unmerged.contains(granule) {
             setCRC(granule, geometry, seeds)
         }
     }
 
-    /// Granules that the user's bytes cover in part.
-    func partialGranules(_ geometry: Geometry) -> GranuleSet {
-        var partial = GranuleSet()
-        if userRange.lowerBound > 0 { partial.insert(granules.lowerBound) }
-        if userRange.upperBound < granules.count * geometry.granuleSize {
-            partial.insert(granules.upperBound - 1)
+    /// Byte range of a granule in `buffer`.
+    func place(_ granule: Int, _ geometry: Geometry) -> Range<Int> {
+        let low = (granule - granules.lowerBound) * geometry.granuleSize
+        return low..<low + geometry.granuleSize
+    }
+
+    /// The user's bytes of a granule, as offsets in the granule.
+    func userBytes(_ granule: Int, _ geometry: Geometry) -> Range<Int> {
+        let place = place(granule, geometry)
+        let bytes = userRange.clamped(to: place)
+        return bytes.lowerBound - place.lowerBound..<bytes.upperBound - place.lowerBound
+    }
+
+    /// Puts the old content of a granule around the user's bytes: its image is complete.
+    func complete(_ granule: Int, from old: UnsafeRawBufferPointer, _ geometry: Geometry, _ seeds: SeedSpace) {
+        let user = userBytes(granule, geometry)
+        let image = buffer.mutableSlice(place(granule, geometry))
+        for gap in [0..<user.lowerBound, user.upperBound..<geometry.granuleSize] where !gap.isEmpty {
+            UnsafeMutableRawBufferPointer(rebasing: image[gap])
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: old[gap]))
         }
-        return partial
+        unmerged.remove(granule)
+        setCRC(granule, geometry, seeds)
+        if isPlaced { journaled.insert(granule) }
     }
 
     func setCRC(_ granule: Int, _ geometry: Geometry, _ seeds: SeedSpace) {
-        let number = granule - granules.lowerBound
-        let at = number * geometry.granuleSize
-        crcs[number] = GranuleChecksum.of(
-            buffer.slice(at..<at + geometry.granuleSize), block: block, granule: granule, geometry,
-            seeds)
+        crcs[granule - granules.lowerBound] = GranuleChecksum.of(
+            buffer.slice(place(granule, geometry)), block: block, granule: granule, geometry, seeds)
     }
 
     func crcs(of set: GranuleSet) -> [UInt32] {
         var result: [UInt32] = []
         set.forEach { result.append(crcs[$0 - granules.lowerBound]) }
         return result
-    }
-
-    func coversBlock(_ geometry: Geometry) -> Bool {
-        granules.count == geometry.granulesPerBlock
     }
 }
 

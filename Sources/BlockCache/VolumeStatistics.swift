@@ -30,6 +30,7 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var flushes = 0
     public var checkpoints = 0
     public var seals = 0
+    public var carried = 0
     public var destagedGranules = 0
     public var evictions = 0
 

@@ -84,7 +84,7 @@ package final class PlanTask: @unchecked Sendable {
 
     package enum Purpose {
         case userRead(ReadPart)
-        case merge(WriteOp)
+        case merge(WriteOp, GranuleSet)
         case snapshot(Upload)
     }
 

@@ -11,24 +11,34 @@ extension CacheState {
     ///
     /// - Parameters:
     ///   - group: the journal group that carries it, and the first data block of this record in it.
+    ///   - payload: of a PATCH, its bytes.
     ///   - overlaysOnly: the record is at or below checkpointLSN: the directory already shows it.
     package func apply(
         _ record: Record, lsn: LSN, epoch: UInt64, group: JournalGroup, dataIndex: Int,
-        overlaysOnly: Bool = false
+        payload: UnsafeRawBufferPointer? = nil, overlaysOnly: Bool = false
     ) throws(ContradictionError) {
         switch record {
         case .data(let data):
+            removePatches(data.block, GranuleSet(data.granules))
             putOverlays(data, lsn: lsn, group: group, dataIndex: dataIndex)
             if !overlaysOnly { try applyData(data, lsn: lsn, epoch: epoch) }
+        case .patch(let patch):
+            guard let payload else { preconditionFailure("a patch without its bytes") }
+            putPatch(patch, payload: payload, lsn: lsn, position: group.position)
+            if !overlaysOnly { try applyPatch(patch, lsn: lsn, epoch: epoch) }
         case .map(let map):
             let granules = map.flags.contains(.extend)
                 ? map.granules : .all(geometry.granulesPerBlock)
             removeOverlays(map.block, granules)
+            removePatches(map.block, granules)
             if !overlaysOnly { try applyMap(map, lsn: lsn, epoch: epoch) }
         case .clean(let clean):
+            // What was sent had these patches in it.
+            removePatches(clean.block, .all(geometry.granulesPerBlock), upTo: clean.asOf)
             if !overlaysOnly { try applyClean(clean, lsn: lsn) }
         case .evict(let evict):
             removeOverlays(evict.block, evict.granules ?? .all(geometry.granulesPerBlock))
+            removePatches(evict.block, evict.granules ?? .all(geometry.granulesPerBlock))
             if !overlaysOnly { try applyEvict(evict, lsn: lsn) }
         case .epoch:
             break
@@ -60,7 +70,17 @@ extension CacheState {
 
     private func applyData(_ data: DataRecord, lsn: LSN, epoch: UInt64) throws(ContradictionError) {
         let slot = try expect(data.slot, holds: data.block, "DATA")
-        becomeDirty(slot, lsn: lsn, epoch: epoch)
+        if data.isMerge {
+            slots.setLSN(slot, lsn)
+        } else {
+            becomeDirty(slot, lsn: lsn, epoch: epoch)
+        }
+    }
+
+    private func applyPatch(_ patch: PatchRecord, lsn: LSN, epoch: UInt64) throws(ContradictionError) {
+        let slot = try expect(patch.slot, holds: patch.block, "PATCH")
+        // A carried patch is the same patch at another place.
+        if patch.carriedLSN == 0 { becomeDirty(slot, lsn: lsn, epoch: epoch) }
     }
 
     private func becomeDirty(_ slot: Int, lsn: LSN, epoch: UInt64) {

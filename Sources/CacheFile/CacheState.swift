@@ -24,6 +24,11 @@ public final class CacheState {
     public internal(set) var cleanSlots = 0
     public internal(set) var liveOverlays = 0
 
+    // MARK: Patches (Patch.swift)
+
+    var patches: [UInt64: [Patch]] = [:]
+    public internal(set) var patchCount = 0
+
     init(slots: SlotTable) {
         self.slots = slots
         geometry = slots.geometry

@@ -14,8 +14,9 @@ extension Record {
             body.put(UInt32(0))
             for crc in data.crcs { body.put(crc) }
             return RawRecord(
-                type: TypeCode.data.rawValue, slot: data.slot, block: data.block, aux: 0,
-                body: body.padded)
+                type: TypeCode.data.rawValue, flags: data.isMerge ? DataRecord.mergeFlag : 0,
+                slot: data.slot, block: data.block, aux: 0, body: body.padded)
+        case .patch(let patch): return encode(patch)
         case .map(let map):
             var body = ByteWriter()
             body.put(map.oldSlot)
@@ -47,6 +48,24 @@ extension Record {
         }
     }
 
+    private func encode(_ patch: PatchRecord) -> RawRecord {
+        var body = ByteWriter()
+        body.put(UInt16(patch.granule))
+        body.put(UInt16(1))
+        body.put(patch.dataPosition)
+        body.put(UInt32(patch.payloadBytes))
+        body.put(UInt32(patch.ranges.count))
+        for range in patch.ranges {
+            body.put(UInt32(range.lowerBound))
+            body.put(UInt32(range.count))
+        }
+        body.put(patch.crc)
+        let carried = patch.carriedLSN != 0 ? PatchRecord.carriedFlag : 0
+        return RawRecord(
+            type: TypeCode.data.rawValue, flags: PatchRecord.patchFlag | carried, slot: patch.slot,
+            block: patch.block, aux: patch.carriedLSN, body: body.padded)
+    }
+
     /// Decodes and checks a record against the geometry; nil for anything that is not exactly as
     /// `encode` makes it. Never reads outside `raw`.
     public static func decode(_ raw: RawRecord, _ geometry: Geometry) -> Record? {
@@ -70,7 +89,10 @@ extension Record {
     private static func decodeData(
         _ raw: RawRecord, _ body: UnsafeRawBufferPointer, _ geometry: Geometry
     ) -> Record? {
-        guard raw.flags == 0, raw.aux == 0, body.count >= 16 else { return nil }
+        if raw.flags & PatchRecord.patchFlag != 0 { return decodePatch(raw, body, geometry) }
+        guard raw.flags & ~DataRecord.mergeFlag == 0, raw.aux == 0, body.count >= 16 else {
+            return nil
+        }
         let first = Int(body.field(0, UInt16.self))
         let count = Int(body.field(2, UInt16.self))
         guard count >= 1, first + count <= geometry.granulesPerBlock else { return nil }
@@ -80,7 +102,36 @@ extension Record {
         return .data(
             DataRecord(
                 slot: raw.slot, block: raw.block, firstGranule: first, crcs: crcs,
-                dataPosition: body.field(4)))
+                dataPosition: body.field(4), isMerge: raw.flags != 0))
+    }
+
+    private static func decodePatch(
+        _ raw: RawRecord, _ body: UnsafeRawBufferPointer, _ geometry: Geometry
+    ) -> Record? {
+        let isCarried = raw.flags == PatchRecord.patchFlag | PatchRecord.carriedFlag
+        guard isCarried || raw.flags == PatchRecord.patchFlag, isCarried == (raw.aux != 0),
+            body.count >= 16
+        else { return nil }
+        let granule = Int(body.field(0, UInt16.self))
+        guard granule < geometry.granulesPerBlock, body.field(2, UInt16.self) == 1 else { return nil }
+        let count = Int(body.field(12, UInt32.self))
+        let end = 16 + 8 * count + 4
+        guard count >= 1, count <= geometry.granuleSize, body.count == (end + 7) & ~7,
+            body[end...].allSatisfy({ $0 == 0 })
+        else { return nil }
+        var ranges: [Range<Int>] = []
+        var last = -1
+        for index in 0..<count {
+            let offset = Int(body.field(16 + 8 * index, UInt32.self))
+            let length = Int(body.field(20 + 8 * index, UInt32.self))
+            guard offset > last, length >= 1, offset + length <= geometry.granuleSize else { return nil }
+            ranges.append(offset..<offset + length)
+            last = offset + length
+        }
+        let patch = PatchRecord(
+            slot: raw.slot, block: raw.block, granule: granule, ranges: ranges,
+            crc: body.field(end - 4), dataPosition: body.field(4), carriedLSN: raw.aux)
+        return Int(body.field(8, UInt32.self)) == patch.payloadBytes ? .patch(patch) : nil
     }
 
     private static func decodeMap(

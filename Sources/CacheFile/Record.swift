@@ -38,6 +38,7 @@ public struct Base: Sendable, Equatable, Hashable {
 /// One record, decoded.
 public enum Record: Sendable, Equatable {
     case data(DataRecord)
+    case patch(PatchRecord)
     case map(MapRecord)
     case clean(CleanRecord)
     case evict(EvictRecord)
@@ -64,14 +65,57 @@ public struct DataRecord: Sendable, Equatable {
     public var firstGranule: Int
     public var crcs: [UInt32]
     public var dataPosition: UInt32
+    /// MERGE: the content is what patches and the store had already said; the user wrote nothing.
+    public var isMerge: Bool
     public var granules: Range<Int> { firstGranule..<firstGranule + crcs.count }
 
-    public init(slot: UInt32, block: UInt64, firstGranule: Int, crcs: [UInt32], dataPosition: UInt32) {
+    static let mergeFlag: UInt8 = 4
+
+    public init(
+        slot: UInt32, block: UInt64, firstGranule: Int, crcs: [UInt32], dataPosition: UInt32,
+        isMerge: Bool = false
+    ) {
+        self.isMerge = isMerge
         self.slot = slot
         self.block = block
         self.firstGranule = firstGranule
         self.crcs = crcs
         self.dataPosition = dataPosition
+    }
+}
+
+/// DATA+PATCH: bytes of one granule of which the rest is not held locally; stays in the journal
+/// until it can be merged. The payload is the ranges' bytes one after the other, padded with zeros.
+/// 24 granule u16, 26 one u16, 28 dataPos u32 (4 KiB units), 32 payload bytes u32,
+/// 36 rangeCount u16, 38 zero, 40 {offset u32, length u32} each, then crc u32 of the payload.
+public struct PatchRecord: Sendable, Equatable {
+    static let patchFlag: UInt8 = 1
+    static let carriedFlag: UInt8 = 8
+
+    public var slot: UInt32
+    public var block: UInt64
+    public var granule: Int
+    /// Ascending, apart from each other, within the granule.
+    public var ranges: [Range<Int>]
+    public var crc: UInt32
+    public var dataPosition: UInt32
+    /// CARRIED: logged again to let the tail move; the LSN of the last patch it stands for.
+    /// Replaces what is known of the granule's patches and changes nothing else. 0: a new patch.
+    public var carriedLSN: LSN
+
+    public var payloadBytes: Int { ranges.reduce(0) { $0 + $1.count } }
+
+    public init(
+        slot: UInt32, block: UInt64, granule: Int, ranges: [Range<Int>], crc: UInt32,
+        dataPosition: UInt32 = 0, carriedLSN: LSN = 0
+    ) {
+        self.slot = slot
+        self.block = block
+        self.granule = granule
+        self.ranges = ranges
+        self.crc = crc
+        self.dataPosition = dataPosition
+        self.carriedLSN = carriedLSN
     }
 }
 

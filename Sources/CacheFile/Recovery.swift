@@ -116,8 +116,11 @@ package struct Recovery {
             start: start
         ) { raw, data in
             guard let record = Record.decode(raw, geometry) else { return false }
-            guard case .data(let item) = record else { return true }
-            return Self.isIntact(item, data, geometry, seeds)
+            switch record {
+            case .data(let item): return Self.isIntact(item, data, geometry, seeds)
+            case .patch(let item): return Self.isIntact(item, data, geometry, seeds)
+            default: return true
+            }
         }
         return try io { () throws(FileError) in try scanner.scan() }
     }
@@ -136,6 +139,15 @@ package struct Recovery {
             if crc != item.crcs[number] { return false }
         }
         return true
+    }
+
+    private static func isIntact(
+        _ item: PatchRecord, _ data: UnsafeRawBufferPointer, _ geometry: Geometry, _ seeds: SeedSpace
+    ) -> Bool {
+        let start = Int(item.dataPosition) * RingFormat.blockSize
+        guard start + item.payloadBytes <= data.count else { return false }
+        let bytes = UnsafeRawBufferPointer(rebasing: data[start..<start + item.payloadBytes])
+        return item.crc == item.checksum(bytes, geometry, seeds)
     }
 
     // MARK: Step 6: slots named above D
@@ -234,11 +246,16 @@ package struct Recovery {
                         (dropped[Int(map.slot)] ?? GranuleSet()).union(bad)
                 }
                 var dataIndex = 0
+                var payload: AlignedBuffer?
                 if case .data(let data) = record { dataIndex = Int(data.dataPosition) }
+                if case .patch(let patch) = record {
+                    payload = try readPayload(patch, group.header, state.geometry)
+                }
                 do {
                     try state.apply(
                         record, lsn: lsn, epoch: group.header.epoch, group: place,
-                        dataIndex: dataIndex, overlaysOnly: lsn <= sb.checkpointLSN)
+                        dataIndex: dataIndex, payload: payload?.bytes,
+                        overlaysOnly: lsn <= sb.checkpointLSN)
                 } catch {
                     throw CacheFileError(.needsCheck, "ENT_STATE: \(error.what)")
                 }
@@ -246,10 +263,25 @@ package struct Recovery {
         }
         // Replayed records are all sealed now: nothing waits for their LSNs (R4).
         for slot in state.reuseLSNs.indices { state.reuseLSNs[slot] = 0 }
+        for block in state.patches.keys where state.slot(of: block) == nil {
+            throw CacheFileError(.needsCheck, "ENT_STATE: a patch of block \(block), which is in no slot")
+        }
         for block in state.overlays.keys where state.slot(of: block) == nil {
             throw CacheFileError(.needsCheck, "ENT_STATE: journal data of block \(block), which is in no slot")
         }
         return stillMissing(dropped, state)
+    }
+
+    private func readPayload(
+        _ patch: PatchRecord, _ group: GroupHeader, _ geometry: Geometry
+    ) throws(CacheFileError) -> AlignedBuffer {
+        let buffer = AlignedBuffer(patch.payloadBytes)
+        let position = group.dataPosition + UInt64(Int(patch.dataPosition) * RingFormat.blockSize)
+        let offset = geometry.ringOffset + Int(position % UInt64(geometry.ringLength))
+        try io { () throws(FileError) in
+            try file.read(into: buffer.mutableBytes, at: offset, .cached)
+        }
+        return buffer
     }
 
     /// Dropped granules that no later record made valid again.

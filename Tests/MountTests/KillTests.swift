@@ -33,7 +33,13 @@ struct KillTests {
             let target = PhasePage.State.allCases[number % PhasePage.State.allCases.count]
             let page = try PhasePage(daemon.phaseFile)
             workload.begin(daemon.file, seed: random.next())
-            try awaitState(target, page, workload, extra: Int(random.next() % 400))
+            do {
+                try awaitState(target, page, workload, extra: Int(random.next() % 400))
+            } catch {
+                let isAlive = daemon.process?.isRunning ?? false
+                Issue.record("kill \(number): s3backer \(isAlive ? "stalls" : "ended"): \(daemon.log().suffix(2000))")
+                throw error
+            }
             daemon.killNow()
             for state in page.states { counts[state, default: 0] += 1 }
             workload.stop()
