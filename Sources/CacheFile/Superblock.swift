@@ -123,7 +123,11 @@ public struct Superblock: Sendable, Equatable {
     }
 
     /// The CRC that a copy of this superblock carries.
-    public var crc: UInt32 { encode(copy: 0).bytes.field(16) }
+    public var crc: UInt32 {
+        // `bytes` does not keep a buffer alive, and the pool hands a freed one to other threads.
+        let buffer = encode(copy: 0)
+        return withExtendedLifetime(buffer) { buffer.bytes.field(16) }
+    }
 
     /// At most 63 bytes of text, cut at a character boundary, zero padded.
     private static func setText(_ bytes: UnsafeMutableRawBufferPointer, _ offset: Int, _ text: String) {

@@ -115,7 +115,9 @@ public struct SuperblockSet: Sendable {
     /// Writes a superblock to its two copies. Not durable before a flush that starts later.
     static func write(_ sb: Superblock, to file: any FileIO, offset: (Int) -> Int) throws(FileError) {
         for copy in sb.copies {
-            try file.write(sb.encode(copy: UInt32(copy)).bytes, at: offset(copy), .cached)
+            let buffer = sb.encode(copy: UInt32(copy))
+            defer { withExtendedLifetime(buffer) {} }
+            try file.write(buffer.bytes, at: offset(copy), .cached)
         }
     }
 }
