@@ -55,6 +55,37 @@ let package = Package(
         .target(
             name: "Simulation", dependencies: ["FileIO"], path: "Tests/Simulation",
             swiftSettings: strict),
+        .target(
+            name: "CrashSim",
+            dependencies: [
+                "Simulation", "BlockCache", "BlockStore", "CacheFile", "Journal", "FileIO",
+            ],
+            path: "Tests/CrashSim", swiftSettings: strict),
+        .executableTarget(
+            name: "crashsim", dependencies: ["CrashSim"], path: "Tests/crashsim-tool",
+            swiftSettings: strict),
+        .testTarget(
+            name: "CrashSimulationTests", dependencies: ["CrashSim"], swiftSettings: strict),
+        .target(
+            name: "TestSupport", dependencies: ["CacheFile", "Journal", "FileIO"],
+            path: "Tests/TestSupport", swiftSettings: strict),
+        .executableTarget(
+            name: "make-golden", dependencies: ["TestSupport"], path: "Tests/MakeGolden",
+            swiftSettings: strict),
+        .testTarget(
+            name: "FileIOTests", dependencies: ["TestSupport", "FileIO", "CSys", "Simulation"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "JournalTests", dependencies: ["TestSupport", "Journal", "FileIO", "Simulation"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "CacheFileTests",
+            dependencies: ["TestSupport", "CacheFile", "Journal", "FileIO", "Simulation"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "cachecheckTests",
+            dependencies: ["TestSupport", "CacheFile", "FileIO", "cachecheck"],
+            swiftSettings: strict),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation", "FileIO"], swiftSettings: strict),
         .testTarget(

@@ -64,17 +64,23 @@ extension Engine {
     }
 
     /// The version of a block that a restart left is known: keep it, or drop it.
-    private func verified(_ block: UInt64, _ fetch: Fetch, _ answer: Fetched) {
+    func verified(_ block: UInt64, _ fetch: Fetch, _ answer: Fetched) {
         if let slot = state.slot(of: block), needsVerification(slot) {
             if state.slots.base(slot) == Base(answer.version) {
                 isVerified[slot] = true
                 statistics.verified += 1
-            } else if poison == nil,
-                journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true)
-            {
+            } else if let poison {
+                // The stale copy can no longer be given up, and must not be served.
+                for part in fetch.readers { finish(part, poison) }
+                return
+            } else if journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true) {
                 statistics.mismatch += 1
                 let record = Record.evict(EvictRecord(slot: UInt32(slot), block: block))
                 dropBlock(record, slot: slot, block: block)
+            } else {
+                waitingToDrop.append((block: block, fetch: fetch, answer: answer))
+                reclaimTarget = journal.end
+                return
             }
         }
         for part in fetch.readers { resolve(part, fetched: nil) }

@@ -84,6 +84,11 @@ extension Engine {
     /// Runs those who waited for room, in order, as far as there is room for any record.
     func pumpRoom() {
         let largest = 1200
+        if !waitingToDrop.isEmpty, journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true) {
+            let waiting = waitingToDrop
+            waitingToDrop = []
+            for one in waiting { verified(one.block, one.fetch, one.answer) }
+        }
         while let next = waitingInReserve.first,
             journal.hasRoom(recordBytes: largest, dataBytes: 0, reserved: true)
         {

@@ -113,12 +113,14 @@ extension Engine {
 
     func begin(_ plan: ReadPlan, _ purpose: PlanTask.Purpose) {
         if let slot = plan.slot { beginIO(slot) }
+        plansRunning += 1
         work.append(.read(PlanTask(plan, purpose)))
     }
 
     /// A plan has run.
     package func planDone(_ task: PlanTask) {
         let plan = task.plan
+        plansRunning -= 1
         if let slot = plan.slot { endIO(slot) }
         unpin(plan.ringPins)
         switch task.purpose {

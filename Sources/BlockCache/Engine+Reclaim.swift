@@ -63,7 +63,8 @@ extension Engine {
             if finalStage == .draining {
                 guard state.oldestLiveMark() != nil else { return finalCheckpoint() }
                 reclaimTarget = journal.end
-            } else if journal.usedBytes > length / 2 {
+            } else if Int(journal.end - diskTail) > length / 2 {
+                // Bytes that only a reader holds come back without a checkpoint.
                 reclaimTarget = journal.end - UInt64(length / 4)
             } else if state.slots.dirtyPageCount > configuration.dirtyPagesMax {
                 reclaimTarget = journal.tail

@@ -129,9 +129,8 @@ extension Engine {
         pump()
     }
 
-    private func cleaned(
-        _ upload: Upload, _ version: ObjectVersion, isResumed: Bool = false
-    ) {
+    /// - Parameter isResumed: it has waited for room; those behind it in the queue do not count.
+    private func cleaned(_ upload: Upload, _ version: ObjectVersion, isResumed: Bool = false) {
         failureCounts[upload.block] = nil
         guard poison == nil, let slot = state.slot(of: upload.block) else { return end(upload) }
         let record = Record.clean(

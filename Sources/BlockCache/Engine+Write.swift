@@ -67,6 +67,7 @@ extension Engine {
     func place(_ op: WriteOp) {
         guard poison == nil, let activity = active[op.block] else { return }
         precondition(activity.writer === op)
+        activity.directBusy = GranuleSet()
         let full = GranuleSet(op.granules).subtracting(op.unmerged)
         guard let slot = state.slot(of: op.block) else {
             return takeNewSlot(op, full, orElse: { self.waitForSlot(op) })
@@ -117,7 +118,6 @@ extension Engine {
     func userSlotWritten(_ op: WriteOp, _ write: SlotWrite) {
         endIO(write.slot)
         guard poison == nil, let activity = active[op.block], activity.writer === op else { return }
-        activity.directBusy = GranuleSet()
         let slot = state.slot(of: op.block)
         if let fresh = op.newSlot {
             // A fill gave the block a slot meanwhile: a part of it goes there, since the new slot
@@ -245,6 +245,7 @@ extension Engine {
         switch record {
         case .map(let map):
             op.direct = GranuleSet()
+            active[op.block]?.directBusy = GranuleSet()
             op.newSlot = nil
             noteTouched(op.block, map.flags.contains(.extend) ? map.granules : .all(geometry.granulesPerBlock))
             if map.oldSlot != Record.noSlot { noteFreed(Int(map.oldSlot), lsn: lsn) }
@@ -271,6 +272,7 @@ extension Engine {
     /// A part has all its records, or has failed: the next one of the block may begin.
     func complete(_ op: WriteOp, _ error: VolumeError?) {
         if let activity = active[op.block], activity.writer === op {
+            activity.directBusy = GranuleSet()
             activity.writer = activity.queuedWrites.popFirst()
             if let next = activity.writer { prepare(next) } else { dropIfIdle(op.block) }
         }

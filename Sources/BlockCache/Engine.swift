@@ -62,6 +62,8 @@ package final class Engine {
 
     var waitingForRoom: Fifo<() -> Void> = Fifo()
     var waitingInReserve: Fifo<() -> Void> = Fifo()
+    /// Stale blocks whose EVICT waits for room, with those who wait for their content.
+    var waitingToDrop: [(block: UInt64, fetch: Fetch, answer: Fetched)] = []
     var acks: Fifo<WriteRequest> = Fifo()
     var syncs: Fifo<SyncWaiter> = Fifo()
     var remoteSyncs: [RemoteSync] = []
@@ -71,6 +73,7 @@ package final class Engine {
     var lastCommitMs: UInt64 = 0
     var unsyncedSinceMs: UInt64?
     var ringPins: [UInt64: Int] = [:]
+    var plansRunning = 0
 
     // MARK: Reclaim (Engine+Reclaim)
 
@@ -171,6 +174,10 @@ package final class Engine {
         waitingForSlot.removeAll()
         waitingForRoom.removeAll()
         waitingInReserve.removeAll()
+        for waiting in waitingToDrop {
+            for part in waiting.fetch.readers { finish(part, failure) }
+        }
+        waitingToDrop = []
     }
 
     private func abandonWrites(_ activity: BlockActivity, _ failure: VolumeError) {
@@ -201,7 +208,8 @@ package final class Engine {
     package func checkInvariants() {
         journal.checkInvariants()
         precondition(journal.tail <= diskTail)
-        precondition(!active.isEmpty || ringPins.isEmpty, "a ring pin was left behind")
+        let readers = plansRunning + destagesRunning
+        precondition(readers > 0 || ringPins.isEmpty, "a ring pin was left behind")
         precondition(state.cleanSlots + state.dirtySlots <= geometry.slotCount)
     }
 }

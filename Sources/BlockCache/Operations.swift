@@ -170,7 +170,7 @@ package final class Upload: @unchecked Sendable {
 package final class BlockActivity {
     package var writer: WriteOp?
     var queuedWrites: Fifo<WriteOp> = Fifo()
-    /// Granules with a slot write of the user in flight.
+    /// Granules with a slot write of the user in flight, or returned and not yet recorded.
     var directBusy = GranuleSet()
     var fetch: Fetch?
     /// Granules with a slot write of a fill in flight, and those of them that a record has touched

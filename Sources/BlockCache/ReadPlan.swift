@@ -24,7 +24,7 @@ package final class ReadPlan: @unchecked Sendable {
         var crcs: [UInt32] = []
     }
 
-    let block: UInt64
+    package let block: UInt64
     let slot: Int?
     package let target: AlignedBuffer
     fileprivate(set) var pieces: [Piece] = []

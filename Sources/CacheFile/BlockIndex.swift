@@ -2,13 +2,13 @@
 ///
 /// Holds slot numbers only, 4 bytes at a load of at most one half; the block number is compared
 /// where it already is, in the slot's hot entry.
-struct BlockIndex: ~Copyable {
+package struct BlockIndex: ~Copyable {
     private let table: UnsafeMutablePointer<UInt32>
     private let mask: Int
     private let shift: UInt64
-    private(set) var count = 0
+    package private(set) var count = 0
 
-    init(slots: Int) {
+    package init(slots: Int) {
         var capacity = 16
         while capacity < slots * 2 { capacity <<= 1 }
         table = .allocate(capacity: capacity)
@@ -21,12 +21,13 @@ struct BlockIndex: ~Copyable {
 
     @inline(__always)
     private func home(_ block: UInt64) -> Int {
+        // `>>` binds tighter than `&*` in Swift.
         Int(((block &+ 1) &* 0x9e37_79b9_7f4a_7c15) >> shift)
     }
 
     /// The slot that holds `block`; `blockOf` tells which block a slot holds.
     @inline(__always)
-    func find(_ block: UInt64, blockOf: (Int) -> UInt64) -> Int? {
+    package func find(_ block: UInt64, blockOf: (Int) -> UInt64) -> Int? {
         var at = home(block)
         while table[at] != 0 {
             let slot = Int(table[at] - 1)
@@ -36,7 +37,7 @@ struct BlockIndex: ~Copyable {
         return nil
     }
 
-    mutating func insert(_ block: UInt64, slot: Int) {
+    package mutating func insert(_ block: UInt64, slot: Int) {
         precondition(count * 2 <= mask)
         var at = home(block)
         while table[at] != 0 { at = (at + 1) & mask }
@@ -46,7 +47,7 @@ struct BlockIndex: ~Copyable {
 
     /// Removes the entry of `slot`, which holds `block`. The entries behind it move up, so that no
     /// probe sequence is cut.
-    mutating func remove(_ block: UInt64, slot: Int, blockOf: (Int) -> UInt64) {
+    package mutating func remove(_ block: UInt64, slot: Int, blockOf: (Int) -> UInt64) {
         var at = home(block)
         while table[at] != UInt32(slot + 1) {
             precondition(table[at] != 0, "slot is not in the index")

@@ -8,7 +8,7 @@ import Journal
 public final class CacheState {
     public let geometry: Geometry
     public let slots: SlotTable
-    var index: BlockIndex
+    package var index: BlockIndex
     var overlays: [UInt64: BlockOverlays] = [:]
     var marks: Fifo<OverlayMark> = Fifo()
 
@@ -29,7 +29,7 @@ public final class CacheState {
     var patches: [UInt64: [Patch]] = [:]
     public internal(set) var patchCount = 0
 
-    init(slots: SlotTable) {
+    package init(slots: SlotTable) {
         self.slots = slots
         geometry = slots.geometry
         index = BlockIndex(slots: geometry.slotCount)

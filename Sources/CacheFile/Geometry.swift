@@ -72,12 +72,12 @@ public struct Geometry: Sendable, Equatable {
 
     public static func granuleSize(blockSize: Int) -> Int { max(4096, blockSize / 256) }
 
-    static func coldEntry(granules: Int) -> (bitmap: Int, size: Int) {
+    package static func coldEntry(granules: Int) -> (bitmap: Int, size: Int) {
         let bitmap = (granules + 63) / 64 * 8
         return (bitmap, (bitmap + 4 * granules + 7) & ~7)
     }
 
-    static func pages(_ slots: Int, _ perPage: Int) -> Int { (slots + perPage - 1) / perPage }
+    package static func pages(_ slots: Int, _ perPage: Int) -> Int { (slots + perPage - 1) / perPage }
 
     // MARK: Places
 
@@ -129,6 +129,24 @@ public struct Geometry: Sendable, Equatable {
         let first = zone * slotsPerZone
         let low = first + number * Self.hotPerPage
         return low..<min(low + Self.hotPerPage, first + zones[zone].slots)
+    }
+
+    /// Every area of the file, slots included; none shares bytes with another.
+    package var regions: [Range<Int>] {
+        let stride = Self.superblockStride
+        var found = [
+            0..<2 * stride, Self.zoneTableOffset..<Self.zoneTableOffset + 2 * Self.zoneTableBytes,
+            ringOffset..<ringOffset + ringLength + 2 * stride,
+        ]
+        for offset in rootOffsets { found.append(offset..<offset + rootCapacity) }
+        for zone in zones {
+            let hot = hotPagesPerZone * Self.pageSize
+            let cold = (pagesPerZone - hotPagesPerZone) * Self.pageSize
+            for offset in zone.hotOffsets { found.append(offset..<offset + hot) }
+            for offset in zone.coldOffsets { found.append(offset..<offset + cold) }
+            found.append(zone.slotsOffset..<zone.slotsOffset + zone.slots * blockSize)
+        }
+        return found
     }
 
     public var fileSize: Int {
@@ -215,7 +233,8 @@ public struct LayoutRequest: Sendable {
         let smallest = 16 * (granule + 2 * RingFormat.blockSize)
         if let ringBytes {
             guard ringBytes % RingFormat.blockSize == 0, ringBytes >= 64 << 10,
-                ringBytes >= 8 * (granule + 2 * RingFormat.blockSize), ringBytes <= 1 << 40
+                ringBytes >= 8 * (granule + 2 * RingFormat.blockSize), ringBytes <= 2 << 30,
+                ringBytes <= 2 << 20 || ringBytes % Geometry.superblockStride == 0
             else {
                 throw CacheFileError(.invalid, "a journal ring of \(ringBytes) bytes is not possible")
             }

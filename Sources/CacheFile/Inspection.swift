@@ -33,6 +33,8 @@ extension CacheFiles {
         var dirtyBytes = 0
         for slot in 0..<state.geometry.slotCount where state.slots.rawState(slot) == 2 {
             dirtyBytes += state.local(slot: slot).count * state.geometry.granuleSize
+            let patches = state.patched(state.slots.block(slot))
+            dirtyBytes += patches.reduce(0) { $0 + $1.payloadBytes }
         }
         return Inspection(
             superblock: sb, geometry: recovered.geometry, findings: recovered.findings,

@@ -46,7 +46,7 @@ public enum Record: Sendable, Equatable {
 
     public static let noSlot = UInt32.max
 
-    enum TypeCode: UInt8 {
+    package enum TypeCode: UInt8 {
         case data = 1
         case map = 2
         // 3 ZERO and 6 INTENT are laid out in docs/format.md and not written by this version.
@@ -133,7 +133,7 @@ public struct MapRecord: Sendable, Equatable {
         public static let zeroBase = Flags(rawValue: 16)
         /// The base of the entry stays.
         public static let keepBase = Flags(rawValue: 32)
-        static let known: Flags = [.extend, .fill, .zeroBase, .keepBase]
+        package static let known: Flags = [.extend, .fill, .zeroBase, .keepBase]
     }
 
     public var slot: UInt32

@@ -17,16 +17,16 @@ public struct Finding: Sendable, Equatable {
 
 /// What steps 2 to 7 of recovery made of a file: the state to go on from, in memory only.
 package struct RecoveredFile {
-    var superblocks: SuperblockSet
+    package var superblocks: SuperblockSet
     package var geometry: Geometry
     package var seeds: SeedSpace
-    var root: RootTable
+    package var root: RootTable
     package var state: CacheState
     package var scan: RingScan
     /// Granules of fills whose bytes did not reach the medium; the first group says so (I21).
     package var droppedFills: [EvictRecord]
     package var findings: [Finding]
-    var lastEpoch: UInt64
+    package var lastEpoch: UInt64
 
     package var superblock: Superblock { superblocks.current }
 }
@@ -288,7 +288,7 @@ package struct Recovery {
     private func stillMissing(_ dropped: [Int: GranuleSet], _ state: CacheState) -> [EvictRecord] {
         dropped.sorted { $0.key < $1.key }.compactMap { slot, granules in
             guard !state.slots.isFree(slot) else { return nil }
-            let missing = granules.subtracting(state.slots.valid(slot))
+            let missing = granules.subtracting(state.present(slot: slot))
             guard !missing.isEmpty else { return nil }
             return EvictRecord(
                 slot: UInt32(slot), block: state.slots.block(slot), granules: missing)

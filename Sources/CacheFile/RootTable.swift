@@ -4,21 +4,21 @@
 import FileIO
 
 /// Which copy of each directory page is the current one.
-struct RootTable: Sendable {
-    struct Entry: Sendable, Equatable {
-        var crc: UInt32 = 0
-        var generation: UInt32 = 0
-        var copy = 0
-        var isWritten: Bool { generation != 0 }
+package struct RootTable: Sendable {
+    package struct Entry: Sendable, Equatable {
+        package var crc: UInt32 = 0
+        package var generation: UInt32 = 0
+        package var copy = 0
+        package var isWritten: Bool { generation != 0 }
     }
 
-    static let generationMax: UInt32 = 0x7fff_ffff
+    package static let generationMax: UInt32 = 0x7fff_ffff
 
-    var entries: [Entry]
+    package var entries: [Entry]
 
-    init(pageCount: Int) { entries = Array(repeating: Entry(), count: pageCount) }
+    package init(pageCount: Int) { entries = Array(repeating: Entry(), count: pageCount) }
 
-    func encode(seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
+    package func encode(seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
         let size = entries.count * 8
         let padded = (size + Geometry.pageSize - 1) / Geometry.pageSize * Geometry.pageSize
         let buffer = AlignedBuffer.zeroed(padded)
@@ -32,7 +32,7 @@ struct RootTable: Sendable {
     }
 
     /// Reads the root that the superblock names. Throws `.needsCheck` when it is damaged.
-    static func read(
+    package static func read(
         _ sb: Superblock, _ geometry: Geometry, _ file: any FileIO, seeds: SeedSpace
     ) throws(CacheFileError) -> RootTable {
         guard sb.rootCopy < 2 else {

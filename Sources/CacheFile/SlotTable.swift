@@ -26,9 +26,9 @@ public enum SlotState: UInt8, Sendable {
 
 /// All directory pages of a file, resident. Not thread-safe: belongs to the engine lock.
 public final class SlotTable {
-    static let pageMagic: UInt32 = 0x5044_3353  // "S3DP"
-    static let freeBlock = UInt64.max
-    static let zeroBaseFlag: UInt8 = 1
+    package static let pageMagic: UInt32 = 0x5044_3353  // "S3DP"
+    package static let freeBlock = UInt64.max
+    package static let zeroBaseFlag: UInt8 = 1
 
     public let geometry: Geometry
     public let seeds: SeedSpace
@@ -37,7 +37,7 @@ public final class SlotTable {
     private var isDirty: [Bool]
     private(set) var dirtyPages: [Int] = []
 
-    init(geometry: Geometry, seeds: SeedSpace) {
+    package init(geometry: Geometry, seeds: SeedSpace) {
         self.geometry = geometry
         self.seeds = seeds
         isDirty = Array(repeating: false, count: geometry.pageCount)
@@ -101,22 +101,22 @@ public final class SlotTable {
         load(slot, offset)
     }
 
-    func setBlock(_ slot: Int, _ block: UInt64) { store(slot, 0, block) }
-    func setLSN(_ slot: Int, _ lsn: LSN) { store(slot, 8, lsn) }
-    func setDataLSN(_ slot: Int, _ lsn: LSN) { store(slot, 16, lsn) }
-    func setEpoch(_ slot: Int, _ epoch: UInt64) { store(slot, 24, epoch) }
-    func setState(_ slot: Int, _ state: SlotState) { store(slot, 32, state.rawValue) }
-    func setZeroBase(_ slot: Int, _ isZero: Bool) {
+    package func setBlock(_ slot: Int, _ block: UInt64) { store(slot, 0, block) }
+    package func setLSN(_ slot: Int, _ lsn: LSN) { store(slot, 8, lsn) }
+    package func setDataLSN(_ slot: Int, _ lsn: LSN) { store(slot, 16, lsn) }
+    package func setEpoch(_ slot: Int, _ epoch: UInt64) { store(slot, 24, epoch) }
+    package func setState(_ slot: Int, _ state: SlotState) { store(slot, 32, state.rawValue) }
+    package func setZeroBase(_ slot: Int, _ isZero: Bool) {
         let others = flags(slot) & ~Self.zeroBaseFlag
         store(slot, 33, isZero ? others | Self.zeroBaseFlag : others)
     }
-    func setBase(_ slot: Int, _ base: Base) {
+    package func setBase(_ slot: Int, _ base: Base) {
         store(slot, 34, base.kind.rawValue)
         (hot(slot) + 36).copyMemory(from: base.bytes, byteCount: 24)
     }
 
     /// Makes the entry free: everything zero but the block number.
-    func clear(_ slot: Int) {
+    package func clear(_ slot: Int) {
         memset(hot(slot), 0, Geometry.hotEntrySize)
         store(slot, 0, Self.freeBlock)
         memset(cold(slot), 0, geometry.coldEntrySize)
@@ -142,7 +142,7 @@ public final class SlotTable {
         return granules
     }
 
-    func setValid(_ slot: Int, _ granules: GranuleSet) {
+    package func setValid(_ slot: Int, _ granules: GranuleSet) {
         let entry = cold(slot)
         for word in 0..<geometry.bitmapBytes / 8 {
             entry.storeBytes(
@@ -157,7 +157,7 @@ public final class SlotTable {
         return UInt32(littleEndian: cold(slot).loadUnaligned(fromByteOffset: at, as: UInt32.self))
     }
 
-    func setCRC(_ slot: Int, _ granule: Int, _ crc: UInt32) {
+    package func setCRC(_ slot: Int, _ granule: Int, _ crc: UInt32) {
         let at = geometry.bitmapBytes + 4 * granule
         cold(slot).storeBytes(of: crc.littleEndian, toByteOffset: at, as: UInt32.self)
         touch(geometry.coldPlace(slot).page)
@@ -173,7 +173,7 @@ public final class SlotTable {
         }
     }
 
-    func takeDirtyPages() -> [Int] {
+    package func takeDirtyPages() -> [Int] {
         let taken = dirtyPages.sorted()
         for page in taken { isDirty[page] = false }
         dirtyPages = []
@@ -195,7 +195,7 @@ public final class SlotTable {
     }
 
     /// Stamps the header and all checksums of a page. Returns the page's CRC.
-    func seal(_ number: Int, generation: UInt32, lsn: LSN) -> UInt32 {
+    package func seal(_ number: Int, generation: UInt32, lsn: LSN) -> UInt32 {
         let bytes = page(number)
         if geometry.isHot(number) {
             for (index, slot) in geometry.slots(inHotPage: number).enumerated() {
@@ -225,7 +225,7 @@ public final class SlotTable {
     }
 
     /// The page as it goes to one of its two places.
-    func image(_ number: Int, copy: Int) -> AlignedBuffer {
+    package func image(_ number: Int, copy: Int) -> AlignedBuffer {
         let buffer = AlignedBuffer(Geometry.pageSize)
         buffer.mutableBytes.copyMemory(from: UnsafeRawBufferPointer(page(number)))
         buffer.mutableBytes.setField(5, UInt8(copy))
@@ -235,7 +235,7 @@ public final class SlotTable {
     public func generation(_ number: Int) -> UInt32 { page(number).field(24) }
 
     /// Takes a page read from the file. False when it is not exactly the page that the root names.
-    func adopt(_ number: Int, _ bytes: UnsafeRawBufferPointer, crc: UInt32, generation: UInt32) -> Bool {
+    package func adopt(_ number: Int, _ bytes: UnsafeRawBufferPointer, crc: UInt32, generation: UInt32) -> Bool {
         let target = page(number)
         let scratch = AlignedBuffer(Geometry.pageSize)
         let copy = scratch.mutableBytes
@@ -252,7 +252,7 @@ public final class SlotTable {
     }
 
     /// Whether the entry's own checksum, as read from the file, is right.
-    func isEntryIntact(_ slot: Int) -> Bool {
+    package func isEntryIntact(_ slot: Int) -> Bool {
         let place = geometry.hotPlace(slot)
         let bytes = page(place.page)
         return bytes.field(place.offset + 60, UInt32.self)

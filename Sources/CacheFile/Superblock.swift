@@ -124,7 +124,7 @@ public struct Superblock: Sendable, Equatable {
 
     /// The CRC that a copy of this superblock carries.
     public var crc: UInt32 {
-        // `bytes` does not keep a buffer alive, and the pool hands a freed one to other threads.
+        // The buffer must outlive the look into it.
         let buffer = encode(copy: 0)
         return withExtendedLifetime(buffer) { buffer.bytes.field(16) }
     }

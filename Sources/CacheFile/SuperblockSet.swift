@@ -19,8 +19,7 @@ public struct SuperblockSet: Sendable {
             found[1] = Superblock.decode(second.bytes, copy: 1)
         }
         if let front = found[0] ?? found[1] {
-            let (end, overflow) = front.ringOffset.addingReportingOverflow(front.ringLength)
-            if !overflow, let end = Int(exactly: end) {
+            if let end = ringEnd(front, size: size) {
                 try readFar(file, ringEnd: end, size: size, into: &found)
             }
         } else {
@@ -34,6 +33,7 @@ public struct SuperblockSet: Sendable {
         }
         try rejectUnsupported(current)
         try rejectFork(current, found)
+        try rejectImpossible(current)
         let bad = current.copies.filter { found[$0]?.generation != current.generation }
         return SuperblockSet(current: current, badCopies: bad)
     }
@@ -49,6 +49,12 @@ public struct SuperblockSet: Sendable {
         return buffer
     }
 
+    /// Where the ring ends, if that lies within the file.
+    private static func ringEnd(_ sb: Superblock, size: Int) -> Int? {
+        let (end, overflow) = sb.ringOffset.addingReportingOverflow(sb.ringLength)
+        return overflow || end > UInt64(size) ? nil : Int(end)
+    }
+
     private static func readFar(
         _ file: any FileIO, ringEnd: Int, size: Int, into found: inout [Int: Superblock]
     ) throws(CacheFileError) {
@@ -60,19 +66,24 @@ public struct SuperblockSet: Sendable {
         }
     }
 
-    /// With both front copies lost, the far ones lie at a multiple of 64 KiB within 3 GiB.
+    /// With both front copies lost, the far ones lie within 3 GiB: at a multiple of 4 KiB in the
+    /// first 4 MiB, at one of 64 KiB behind them (`LayoutRequest` sees to that).
     private static func probe(
         _ file: any FileIO, size: Int, into found: inout [Int: Superblock]
     ) throws(CacheFileError) {
-        for offset in stride(
-            from: 2 * Geometry.superblockStride, to: min(size, 3 << 30),
-            by: Geometry.superblockStride)
-        {
+        let dense = stride(from: 2 * Geometry.superblockStride, to: min(size, 4 << 20), by: 4096)
+        let wide = stride(
+            from: 4 << 20, to: max(4 << 20, min(size, 3 << 30)), by: Geometry.superblockStride)
+        for offset in [Array(dense), Array(wide)].joined() {
             guard let block = try readBlock(file, at: offset, size: size) else { return }
             for copy in 2...3 {
                 guard let sb = Superblock.decode(block.bytes, copy: UInt32(copy)) else { continue }
-                let place = Int(sb.ringOffset + sb.ringLength) + (copy - 2) * Geometry.superblockStride
+                guard let end = ringEnd(sb, size: size) else { continue }
+                let place = end + (copy - 2) * Geometry.superblockStride
                 if place == offset { found[copy] = sb }
+            }
+            if let near = found[2], let end = ringEnd(near, size: size) {
+                return try readFar(file, ringEnd: end, size: size, into: &found)
             }
             if found[3] != nil { return }
         }
@@ -102,7 +113,13 @@ public struct SuperblockSet: Sendable {
     private static func rejectFork(
         _ current: Superblock, _ found: [Int: Superblock]
     ) throws(CacheFileError) {
-        for sb in found.values where sb.generation + 1 == current.generation {
+        for sb in found.values where sb.generation == current.generation {
+            if sb.crc != current.crc {
+                throw CacheFileError(
+                    .needsCheck, "SB_FORK: two superblocks of generation \(sb.generation) differ")
+            }
+        }
+        for sb in found.values where sb.generation &+ 1 == current.generation {
             if sb.crc != current.parentCRC {
                 throw CacheFileError(
                     .needsCheck, "SB_FORK: generation \(current.generation) does not follow from \(sb.generation)")
@@ -110,14 +127,25 @@ public struct SuperblockSet: Sendable {
         }
     }
 
+    /// Counters that no file reaches: the next generation, session or epoch must not overflow.
+    private static func rejectImpossible(_ sb: Superblock) throws(CacheFileError) {
+        let counters = [
+            sb.generation, sb.session, sb.openEpoch, sb.checkpointLSN, sb.recoveredLSN,
+            sb.recoveredPosition,
+        ]
+        guard counters.allSatisfy({ $0 < UInt64.max / 4 }),
+            sb.checkpointSeq < RootTable.generationMax - 1
+        else { throw CacheFileError(.needsCheck, "SB_COPY_BAD: impossible counters") }
+    }
+
     // MARK: Writing
 
     /// Writes a superblock to its two copies. Not durable before a flush that starts later.
-    static func write(_ sb: Superblock, to file: any FileIO, offset: (Int) -> Int) throws(FileError) {
+    package static func write(_ sb: Superblock, to file: any FileIO, offset: (Int) -> Int) throws(FileError) {
         for copy in sb.copies {
             let buffer = sb.encode(copy: UInt32(copy))
-            defer { withExtendedLifetime(buffer) {} }
             try file.write(buffer.bytes, at: offset(copy), .cached)
+            extendLifetime(buffer)
         }
     }
 }

@@ -13,11 +13,11 @@
 
 import FileIO
 
-enum ZoneTable {
-    static let magic: UInt32 = 0x5a42_3353
-    static let entrySize = 64
+package enum ZoneTable {
+    package static let magic: UInt32 = 0x5a42_3353
+    package static let entrySize = 64
 
-    static func encode(_ zones: [Zone], seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
+    package static func encode(_ zones: [Zone], seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
         let buffer = AlignedBuffer.zeroed(Geometry.zoneTableBytes)
         let bytes = buffer.mutableBytes
         bytes.setField(0, magic)
@@ -37,13 +37,13 @@ enum ZoneTable {
         return (buffer, crc)
     }
 
-    static func offset(copy: Int) -> Int {
+    package static func offset(copy: Int) -> Int {
         Geometry.zoneTableOffset + copy * Geometry.zoneTableBytes
     }
 
     /// Reads the geometry that a superblock describes; every value is checked against the file's
     /// size, so nothing later can reach outside it or allocate beyond it.
-    static func readGeometry(
+    package static func readGeometry(
         _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace
     ) throws(CacheFileError) -> Geometry {
         let size = try io { () throws(FileError) in try file.size() }
@@ -121,9 +121,8 @@ enum ZoneTable {
             guard zone.slots >= 1, isLast ? zone.slots <= perZone : zone.slots == perZone else {
                 throw broken("allocation group \(index) has \(zone.slots) slots")
             }
-            let pages = geometry.pagesPerZone * Geometry.pageSize
             for place in zone.hotOffsets + zone.coldOffsets {
-                guard place % 4096 == 0, place <= size, place + pages <= size + pages else {
+                guard place % 4096 == 0, place <= size else {
                     throw broken("directory of allocation group \(index)")
                 }
             }
@@ -140,6 +139,16 @@ enum ZoneTable {
             Int(exactly: sb.rootLength) == geometry.pageCount * 8,
             geometry.pageCount * 8 <= geometry.rootCapacity
         else { throw broken("\(sb.slotCount) slots, root of \(sb.rootLength) bytes") }
+        // Nothing shares bytes, so what is allocated for the directory is bounded by the file.
+        let regions = geometry.regions.sorted { $0.lowerBound < $1.lowerBound }
+        for (region, next) in zip(regions, regions.dropFirst()) {
+            guard region.upperBound <= next.lowerBound else {
+                throw broken("two uses of byte \(next.lowerBound)")
+            }
+        }
+        guard regions.allSatisfy({ $0.upperBound <= size }) else {
+            throw broken("the file ends at \(size)")
+        }
     }
 
     private static func broken(_ what: String) -> CacheFileError {

@@ -43,7 +43,7 @@ public enum RingFormat {
         public static let seal = Flags(rawValue: 1)
         /// No records: fills the ring up to its end.
         public static let pad = Flags(rawValue: 2)
-        static let known: Flags = [.seal, .pad]
+        package static let known: Flags = [.seal, .pad]
     }
 
     /// Ring blocks that a header with `recordBytes` of records takes.
@@ -67,12 +67,31 @@ public struct GroupHeader: Sendable, Equatable {
     public var recordCount: Int
     public var dataBlocks: Int
 
+    package init(
+        flags: RingFormat.Flags, headerCRC: UInt32 = 0, prevGroupCRC: UInt32, session: UInt64,
+        position: UInt64, firstLSN: LSN, lastLSN: LSN, durableLSN: LSN, epoch: UInt64,
+        headerBlocks: Int, recordCount: Int, dataBlocks: Int
+    ) {
+        self.flags = flags
+        self.headerCRC = headerCRC
+        self.prevGroupCRC = prevGroupCRC
+        self.session = session
+        self.position = position
+        self.firstLSN = firstLSN
+        self.lastLSN = lastLSN
+        self.durableLSN = durableLSN
+        self.epoch = epoch
+        self.headerBlocks = headerBlocks
+        self.recordCount = recordCount
+        self.dataBlocks = dataBlocks
+    }
+
     public var byteCount: Int { (headerBlocks + dataBlocks) * RingFormat.blockSize }
     public var dataPosition: UInt64 { position + UInt64(headerBlocks * RingFormat.blockSize) }
 
     /// Writes the fields into the first 128 bytes and the CRC over all of `target`, which holds the
     /// header blocks with the records in place and zeros behind them. Returns the CRC.
-    func encode(into target: UnsafeMutableRawBufferPointer, seeds: SeedSpace) -> UInt32 {
+    package func encode(into target: UnsafeMutableRawBufferPointer, seeds: SeedSpace) -> UInt32 {
         precondition(target.count == headerBlocks * RingFormat.blockSize)
         target.setField(0, RingFormat.magic)
         target.setField(4, RingFormat.version)
@@ -123,6 +142,7 @@ public struct GroupHeader: Sendable, Equatable {
             return false
         }
         guard firstLSN >= 1, lastLSN >= firstLSN, lastLSN < UInt64.max / 2 else { return false }
+        guard position < UInt64.max / 2, epoch < UInt64.max / 2 else { return false }
         // An empty group takes one LSN of its own; otherwise one per record.
         let lsnCount = lastLSN - firstLSN + 1
         if recordCount == 0 { return !flags.isEmpty && lsnCount == 1 }
@@ -164,7 +184,7 @@ public struct RawRecord: Sendable, Equatable {
     /// Bytes this record takes in a header block.
     public var encodedSize: Int { RingFormat.recordHeaderSize + (body.count + 7) & ~7 }
 
-    func append(to target: inout [UInt8]) {
+    package func append(to target: inout [UInt8]) {
         let size = encodedSize
         let start = target.count
         target.append(contentsOf: repeatElement(0, count: size))
@@ -182,7 +202,7 @@ public struct RawRecord: Sendable, Equatable {
 
     /// The `count` records behind the header in intact header blocks. Nil when they do not parse
     /// or bytes behind the last one are not zero.
-    static func decodeAll(_ blocks: UnsafeRawBufferPointer, count: Int) -> [RawRecord]? {
+    package static func decodeAll(_ blocks: UnsafeRawBufferPointer, count: Int) -> [RawRecord]? {
         var records: [RawRecord] = []
         records.reserveCapacity(count)
         var offset = RingFormat.headerSize

@@ -168,17 +168,31 @@ public struct RingScanner {
             for at in stride(from: 0, to: count, by: RingFormat.blockSize) {
                 let block = UnsafeRawBufferPointer(
                     rebasing: chunk.bytes[at..<at + RingFormat.blockSize])
-                guard let header = GroupHeader.decode(block, ringLength: length) else { continue }
-                guard header.position == next + UInt64(at) else { continue }
-                if let (intact, _) = try intactHeader(at: header.position) {
+                let header = GroupHeader.decode(block, ringLength: length)
+                if let header, header.position == next + UInt64(at),
+                    let (intact, _) = try intactHeader(at: header.position)
+                {
                     later.groups.append(intact)
-                } else if header.position == position {
-                    later.hasTornHead = true
+                } else if next + UInt64(at) == position {
+                    later.hasTornHead = try isTornHead(block, header, at: position)
                 }
             }
             next += UInt64(count)
         }
         return later
+    }
+
+    /// Whether a block that is no valid group here was to become one: it still claims this position
+    /// or has the mark of a group, without being a whole group of an older lap.
+    private func isTornHead(
+        _ block: UnsafeRawBufferPointer, _ header: GroupHeader?, at position: UInt64
+    ) throws(FileError) -> Bool {
+        if block.field(24, UInt64.self) == position { return block.contains { $0 != 0 } }
+        guard block.field(0, UInt32.self) == RingFormat.magic else { return false }
+        guard let header, header.position % UInt64(length) == position % UInt64(length) else {
+            return true
+        }
+        return try intactHeader(at: header.position) == nil
     }
 
     // MARK: Verdict

@@ -93,6 +93,18 @@ extension SimDisk {
         return image
     }
 
+    /// The disk after a power cut that kept exactly those unsynced writes, whole, whose range
+    /// `isKept` accepts: a device that lost one region of the file and not another.
+    package func afterPowerCut(
+        keeping isKept: (Range<Int>) -> Bool, _ random: inout SeededRandom
+    ) -> SimDisk {
+        var image = durable
+        let writes = wholeWrites(shuffledIssued(&random)).filter { isKept($0.range) }
+        if writes.contains(where: { $0.range.upperBound > image.size }) { image.grow(to: cache.size) }
+        for write in writes { image.apply(write.patches) }
+        return SimDisk(image, seed: random.next())
+    }
+
     /// Crash images for small cases: with up to 12 unsynced writes every subset of them, 2^n in
     /// all, if `limit` allows; otherwise `limit` samples of all modes, beginning with `dropAll` and
     /// `keepAll`. A pass may be repeated and gives the same images.

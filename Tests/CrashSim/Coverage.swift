@@ -1,0 +1,83 @@
+/// What a simulation has come across: a test requires a minimum of each, so that a branch which is
+/// no longer hit makes it fail.
+package enum Mark: Int, CaseIterable, Sendable {
+    // What was under way at a crash.
+    case crashIdle, crashGroupWrite, crashSealWrite, crashPadWrite, crashFlush, crashUserSlotWrite
+    case crashFill, crashDestage, crashCheckpointFrozen, crashCheckpointPages
+    case crashCheckpointPagesWritten, crashSuperblockWrite, crashSuperblockWritten
+    case crashWrappedRing, crashUploadSent, crashUploadLanded, crashBeforeCheckpoint
+    case crashWritesWaiting, crashFinalCheckpoint
+    // What recovery said.
+    case verdictEndOfLog, verdictDeadGroups, verdictTornTail, droppedFills, slotMismatchCut
+    case pageMateUsed, superblockMateRewritten, cutInRecovery, secondRecovery, lostWrites
+    // What was replayed.
+    case replayedData, replayedMapNew, replayedMapMove, replayedExtend, replayedFill
+    case replayedFillExtend, replayedZeroBase, replayedClean, replayedEvict, replayedEvictGranules
+    case replayedPatch, replayedCarried, replayedMerge
+    case replayedEpoch, replayedSeal, replayedPad
+    // What the histories did.
+    case wroteBlocks, wroteGranules, wroteBytes, wroteAcross, wroteZeros, reads, fsyncs
+    case storeGets, storePuts, storeDeletes, storeFailures, lostReplies, verifications
+    case patched, carried, merged
+    case checkpoints, continued, cleanStops, stopsWithDirty, poisoned
+}
+
+/// Counters of one run, and the set of crash images seen.
+package struct Coverage: Sendable {
+    package var images = 0
+    package var recoveries = 0
+    package var violations = 0
+    package var steps = 0
+    package var histories = 0
+    package private(set) var distinct: Set<UInt64> = []
+    private var counts = [Int](repeating: 0, count: Mark.allCases.count)
+
+    package init() {}
+
+    package subscript(mark: Mark) -> Int { counts[mark.rawValue] }
+
+    package mutating func hit(_ mark: Mark, _ count: Int = 1) { counts[mark.rawValue] += count }
+
+    /// Counts a crash image.
+    package mutating func sawImage(_ hash: UInt64) {
+        images += 1
+        distinct.insert(hash)
+    }
+
+    package mutating func add(_ other: Coverage) {
+        images += other.images
+        recoveries += other.recoveries
+        violations += other.violations
+        steps += other.steps
+        histories += other.histories
+        distinct.formUnion(other.distinct)
+        for index in counts.indices { counts[index] += other.counts[index] }
+    }
+
+    /// Marks hit less often than `minimum`.
+    package func missing(_ minimum: Int, but exceptions: [Mark: Int] = [:]) -> [Mark] {
+        Mark.allCases.filter { self[$0] < exceptions[$0, default: minimum] }
+    }
+
+    /// Three columns of counters.
+    package var table: String {
+        var lines: [String] = []
+        var line = ""
+        for (number, mark) in Mark.allCases.enumerated() {
+            let cell = "\(mark) \(self[mark])"
+            line += cell + String(repeating: " ", count: max(1, 36 - cell.count))
+            if number % 3 == 2 {
+                lines.append(line)
+                line = ""
+            }
+        }
+        if !line.isEmpty { lines.append(line) }
+        return lines.joined(separator: "\n")
+    }
+}
+
+/// A promise was broken. The message says which.
+package struct Violation: Error, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+}

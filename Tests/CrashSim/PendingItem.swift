@@ -1,0 +1,75 @@
+import BlockCache
+import BlockStore
+import CacheFile
+import FileIO
+import Journal
+import Simulation
+
+/// One piece of work that the engine asked for and has not heard of again.
+final class PendingItem {
+    enum Kind {
+        case group(JournalGroup)
+        case flush
+        case slot(SlotWrite)
+        case read(PlanTask)
+        case destage(DestageTask)
+        case checkpoint
+        case fetch(FetchTask)
+        case upload(UploadTask)
+    }
+
+    let kind: Kind
+    /// Writes on the disk that have been issued and have not returned.
+    var tokens: [SimDisk.WriteToken] = []
+    var flush: SimDisk.FlushToken?
+    /// The first part is done: a plan has run, or the store has been asked.
+    var isPerformed = false
+    var fetched: Result<Fetched, StoreError>?
+    var uploaded: Result<ObjectVersion, StoreError>?
+    /// First error of its writes.
+    var error: FileError?
+
+    init(_ kind: Kind) { self.kind = kind }
+
+    /// Whether a world of this pace keeps it waiting.
+    func isSlow(_ pace: WorldPlan.Pace) -> Bool {
+        switch (kind, pace) {
+        case (.slot, .slowSlots), (.destage, .slowSlots), (.flush, .slowFlush),
+            (.group, .slowGroups), (.fetch, .slowStore), (.upload, .slowStore),
+            (.checkpoint, .slowCheckpoint):
+            true
+        default: false
+        }
+    }
+
+    var mark: Mark? {
+        switch kind {
+        case .group(let group):
+            guard let flags = group.header?.flags else { return .crashGroupWrite }
+            return flags.contains(.seal) ? .crashSealWrite
+                : flags.contains(.pad) ? .crashPadWrite : .crashGroupWrite
+        case .flush: return .crashFlush
+        case .slot(let write):
+            if case .fill = write.purpose { return .crashFill }
+            return .crashUserSlotWrite
+        case .destage: return isPerformed ? .crashDestage : nil
+        case .upload: return isPerformed ? .crashUploadLanded : .crashUploadSent
+        case .read, .checkpoint, .fetch: return nil
+        }
+    }
+}
+
+/// One write of the user. `@unchecked Sendable` as its world is: one thread.
+final class UserWrite: @unchecked Sendable {
+    let offset: Int
+    let bytes: [UInt8]
+    /// Granules of each block that no record has named yet.
+    var unrecorded: [UInt64: GranuleSet] = [:]
+    var lastLSN: LSN = 0
+    var isDone = false
+
+    init(offset: Int, bytes: [UInt8]) {
+        self.offset = offset
+        self.bytes = bytes
+    }
+}

@@ -1,0 +1,197 @@
+import BlockCache
+import CacheFile
+import FileIO
+import Journal
+import Simulation
+
+extension SimWorld {
+    static let kinds: [CrashKind] =
+        [.kill, .kill] + PowerCut.allCases.map { .cut($0) }
+        + CrashKind.Region.allCases.map { .keepOnly($0) }
+
+    /// Takes one crash image of what is on the disk now and recovers it on a copy.
+    func probe(_ kind: CrashKind) throws(Violation) {
+        let image = crashed(kind, disk, &random)
+        coverage.sawImage(image.cache.contentHash)
+        countCrashPoint()
+        // After a failed flush the page cache may hold what the medium never will (D5): what a
+        // second crash leaves is not the engine's promise.
+        let again = hasFault ? 16 : random.below(16)
+        let before = again < 3 ? image.copy() : nil
+        let first = try recover(image, floor: floor(kind), "\(kind)")
+        switch again {
+        case 0:
+            guard let before else { break }
+            try probeCutRecovery(before, kind, first.lsn)
+        case 1:
+            // Recovered and crashed again before anything was written.
+            try probeAgain(image, first.lsn)
+        case 2:
+            guard let before else { break }
+            try probeRot(before, first.lsn)
+        default:
+            // A dropped fill shows its consequences only in the session that follows.
+            let isRare = !first.cache.droppedFills.isEmpty
+            if isRare, !hasFault, !isStopping, random.chance(30) { try resume(first, image) }
+        }
+    }
+
+    private func probeAgain(_ image: SimDisk, _ lsn: LSN) throws(Violation) {
+        coverage.hit(.secondRecovery)
+        let kind = random.pick(Self.kinds)
+        let next = crashed(kind, image, &random)
+        coverage.sawImage(next.cache.contentHash)
+        _ = try recover(next, floor: lsn, ceiling: lsn, "\(kind) after recovery")
+    }
+
+    /// Crashes between the steps of recovery: flush, (mate, mate, flush,) copy, copy, flush.
+    func probeCutRecovery(
+        _ image: SimDisk, _ kind: CrashKind, _ lsn: LSN
+    ) throws(Violation) {
+        for step in 1...7 {
+            let cut = image.copy()
+            cut.crashAfter(step)
+            if (try? SessionStart.open(cut, identity: plan.identity, info: WorldPlan.info)) != nil {
+                return
+            }
+            coverage.hit(.cutInRecovery)
+            for next in Self.kinds {
+                let again = crashed(next, cut, &random)
+                coverage.sawImage(again.cache.contentHash)
+                // Before recovery's own flush a power cut may still take what a kill had left.
+                var least = lsn
+                if step == 1, case .kill = kind {
+                    if case .kill = next {} else { least = floor(next) }
+                }
+                _ = try recover(again, floor: least, ceiling: lsn, "\(kind), \(next) in step \(step) of recovery")
+            }
+        }
+    }
+
+    /// One bit of a directory page, the root or a superblock rots: the same contents, or a refusal.
+    private func probeRot(_ image: SimDisk, _ lsn: LSN) throws(Violation) {
+        let isPage = random.chance(60)
+        let offset: Int
+        if isPage {
+            offset = geometry.pageOffset(random.below(geometry.pageCount), copy: random.below(2))
+        } else {
+            offset = geometry.superblockOffset(random.below(4))
+        }
+        image.flip(bit: random.below(8), at: offset + random.below(isPage ? 4096 : 544))
+        do {
+            _ = try CacheFiles.inspect(image)
+        } catch {
+            // Both copies of the newest superblock cannot be lost by one bit; a page can.
+            if isPage, error.message.hasPrefix("PAGE_BAD") { return }
+            throw Violation("one bit at \(offset): \(error.message)")
+        }
+        _ = try recover(image, floor: lsn, ceiling: lsn, "one bit at \(offset)")
+    }
+
+    /// Crashes for good and goes on with what recovery makes of it.
+    func crashAndContinue(_ kind: CrashKind) throws(Violation) {
+        note("CRASH \(kind), floor \(floor(kind))")
+        let next = crashed(kind, disk, &random)
+        coverage.sawImage(next.cache.contentHash)
+        countCrashPoint()
+        var recovered = try recover(next, floor: floor(kind), "\(kind)")
+        var last = next
+        if random.chance(30) {
+            // The first recovery was for nothing.
+            let second = random.pick(Self.kinds)
+            last = crashed(second, next, &random)
+            recovered = try recover(
+                last, floor: recovered.lsn, ceiling: recovered.lsn, "\(second) after recovery")
+        }
+        try resume(recovered, last)
+    }
+
+    func resume(_ recovered: Recovered, _ next: SimDisk) throws(Violation) {
+        coverage.hit(.continued)
+        coverage.hit(.checkpoints, engine.snapshotStatistics().checkpoints)
+        oracle.truncate(to: recovered.lsn)
+        disk = next
+        hasFault = false
+        engine = Engine(cache: recovered.cache, configuration: plan.engine)
+        for block in 0..<UInt64(plan.volumeBlocks) where random.chance(5) { store.touch(block) }
+        attach()
+        try compare(engine.state, disk, recovered.lsn, "after the mount")
+    }
+
+    // MARK: Coming to rest
+
+    /// Lets everything under way end. The store answers meanwhile.
+    func drain(_ what: String, while isWanted: () -> Bool) throws(Violation) {
+        isStoreDown = false
+        var left = 30_000
+        while isWanted() || !pending.isEmpty {
+            left -= 1
+            stepNumber += 1
+            if left == 0 {
+                throw Violation("step \(stepNumber): stuck while \(what): \(stuckReport())")
+            }
+            if pending.isEmpty || random.chance(5) {
+                pass(UInt64(random.pick([1, 50, 700])))
+            } else {
+                advance(random.pick(pending))
+            }
+            settle()
+            if let violation { throw violation }
+        }
+    }
+
+    private func stuckReport() -> String {
+        let journal = engine.journal.usedBytes
+        return "\(usersRunning) users, \(pending.count) pending, \(engine.uploadsRunning) uploads, "
+            + "\(engine.state.dirtySlots) dirty, \(journal) of \(geometry.ringLength) ring bytes, "
+            + "assigned \(engine.journal.assigned) written \(engine.journal.written) durable "
+            + "\(engine.journal.durable) sealed \(engine.journal.sealed)"
+    }
+
+    /// A clean stop, with crash images on the way, and what it must leave.
+    func stopCleanly() throws(Violation) {
+        isStopping = true
+        try drain("users finish") { usersRunning > 0 }
+        let uploads = random.chance(70)
+        engine.beginStop()
+        settle()
+        if uploads {
+            try drain("uploading all") { engine.state.dirtySlots > 0 }
+        } else {
+            coverage.hit(.stopsWithDirty)
+        }
+        engine.beginFinalCheckpoint()
+        settle()
+        var left = 30_000
+        while !engine.isAtRest {
+            left -= 1
+            if left == 0 { throw Violation("stuck while stopping: \(stuckReport())") }
+            if pending.isEmpty { pass(50) } else { advance(random.pick(pending)) }
+            settle()
+            if let violation { throw violation }
+            if random.chance(10) { try probe(random.pick(Self.kinds)) }
+        }
+        try checkStopped()
+    }
+
+    private func checkStopped() throws(Violation) {
+        coverage.hit(.cleanStops)
+        let image = disk.afterPowerCut(.dropAll, &random)
+        let found: Inspection
+        do { found = try CacheFiles.inspect(image) } catch {
+            throw Violation("after a clean stop: \(error.message)")
+        }
+        if found.needsReplay { throw Violation("a clean stop left the file marked as mounted") }
+        // Patches of a store that never answered stay in the ring, and nothing else does.
+        if found.ringBytesUsed != 0, engine.state.patchCount == 0 {
+            throw Violation("a clean stop left \(found.ringBytesUsed) bytes in the ring")
+        }
+        if let finding = found.findings.first(where: { $0.severity != .info }) {
+            throw Violation("after a clean stop: \(finding.code) \(finding.message)")
+        }
+        if oracle.acknowledged > oracle.durable { throw Violation("a clean stop left LSNs volatile") }
+        coverage.sawImage(image.cache.contentHash)
+        let recovered = try recover(image, floor: oracle.cutFloor, "clean stop")
+        try resume(recovered, image)
+    }
+}

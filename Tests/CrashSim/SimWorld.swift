@@ -1,0 +1,231 @@
+import BlockCache
+import BlockStore
+import CacheFile
+import FileIO
+import Journal
+import Simulation
+
+/// One disk, one store, one engine, and a scheduler that decides what happens next.
+///
+/// `@unchecked Sendable` because replies are `@Sendable`; a world belongs to one thread.
+package final class SimWorld: @unchecked Sendable {
+    let plan: WorldPlan
+    let geometry: Geometry
+    let oracle: Oracle
+    var random: SeededRandom
+    var coverage = Coverage()
+
+    package internal(set) var disk: SimDisk
+    var store = SimStore()
+    var engine: Engine
+    var pending: [PendingItem] = []
+    /// Parts of writes that the engine has, by identity.
+    var parts: [ObjectIdentifier: UserWrite] = [:]
+    /// Keeps the parts alive, so that no two ever have one identity.
+    var keptOps: [WriteOp] = []
+    var usersRunning = 0
+    var writesWaiting = 0
+    var now: UInt64 = 0
+    var stepNumber = 0
+    var isStoreDown = false
+    var isStopping = false
+    /// A write or flush of the cache file was made to fail.
+    var hasFault = false
+    var checkpointsAtMount = 0
+    var writeCount: UInt64 = 0
+    var lastBlock = 0
+    /// The last writes, whoever lived to see them.
+    var recentWrites: [(bytes: [UInt8], offset: Int)] = []
+    /// The first broken promise.
+    package var violation: Violation?
+    /// Latest events, for the report of a violation.
+    private(set) var log: [String] = []
+    package var keepsLog = false
+    let compareBuffer: AlignedBuffer
+
+    package init(_ plan: WorldPlan, seed: UInt64) throws {
+        self.plan = plan
+        random = SeededRandom(seed: seed)
+        geometry = try plan.layOut()
+        oracle = Oracle(geometry)
+        compareBuffer = AlignedBuffer(geometry.granuleSize)
+        disk = SimDisk(size: geometry.fileSize, seed: seed)
+        try Creation.format(
+            disk, geometry: geometry, identity: plan.identity, info: WorldPlan.info,
+            fileUUID: [UInt8](repeating: 0x5a, count: 16))
+        let cache = try SessionStart.open(disk, identity: plan.identity, info: WorldPlan.info)
+        engine = Engine(cache: cache, configuration: plan.engine)
+        for block in 0..<UInt64(plan.volumeBlocks) where random.chance(plan.storedPercent) {
+            let bytes = content(plan.blockSize)
+            _ = store.put(block, bytes, asOf: 0)
+            oracle.setInitial(block, bytes)
+        }
+        oracle.truncate(to: engine.journal.assigned)
+        attach()
+    }
+
+    /// Begins to serve with the engine of a session just opened.
+    func attach() {
+        engine.trace = { [unowned self] record, lsn in traced(record, lsn) }
+        pending = []
+        parts = [:]
+        keptOps = []
+        usersRunning = 0
+        writesWaiting = 0
+        isStopping = false
+        checkpointsAtMount = 0
+        note("session \(engine.journal.session) at LSN \(engine.journal.assigned)")
+        takeWork()
+    }
+
+    func note(_ text: @autoclosure () -> String) {
+        guard keepsLog else { return }
+        log.append("\(stepNumber): \(text())")
+        if log.count > 4000 { log.removeFirst(1000) }
+    }
+
+    func broken(_ text: String) {
+        if violation == nil { violation = Violation("step \(stepNumber): \(text)") }
+        note("VIOLATION \(text)")
+    }
+
+    // MARK: Records
+
+    private func traced(_ record: Record, _ lsn: LSN) {
+        note("LSN \(lsn) \(record.brief)")
+        if lsn != oracle.assigned + 1, lsn <= oracle.assigned { broken("LSN \(lsn) assigned twice") }
+        oracle.noteRecord(lsn)
+        let block: UInt64
+        let granules: GranuleSet
+        switch record {
+        case .data(let data):
+            if data.isMerge { return coverage.hit(.merged) }
+            (block, granules) = (data.block, GranuleSet(data.granules))
+        case .patch(let patch):
+            if patch.carriedLSN != 0 { return coverage.hit(.carried) }
+            coverage.hit(.patched)
+            (block, granules) = (patch.block, GranuleSet(patch.granule..<patch.granule + 1))
+        case .map(let map):
+            if map.flags.contains(.fill) { return }
+            (block, granules) = (map.block, map.granules)
+        case .clean, .evict, .epoch: return
+        }
+        guard let op = engine.active[block]?.writer, let write = parts[ObjectIdentifier(op)] else {
+            return broken("LSN \(lsn) names block \(block), which nobody writes")
+        }
+        oracle.apply(write.bytes, at: write.offset, block: block, granules, lsn: lsn)
+        write.lastLSN = lsn
+        write.unrecorded[block] = write.unrecorded[block]?.subtracting(granules)
+    }
+
+    // MARK: Steps
+
+    /// One random step: a user comes, time passes, or some I/O gets on.
+    package func step() {
+        stepNumber += 1
+        coverage.steps += 1
+        let choice = random.below(100)
+        if choice < 30, usersRunning < plan.usersMax, !isStopping {
+            startUser()
+        } else if choice < 40 || pending.isEmpty {
+            pass(UInt64(random.pick([0, 1, 10, 60, 300, 1200])))
+        } else {
+            advance(choose())
+        }
+        settle()
+    }
+
+    func pass(_ milliseconds: UInt64) {
+        now += milliseconds
+        engine.tick(now)
+    }
+
+    /// After every event: takes work until there is no more, and checks what must always hold.
+    func settle() {
+        takeWork()
+        engine.checkInvariants()
+        let journal = (engine.journal.assigned, engine.journal.written, engine.journal.durable)
+        if engine.poison == nil {
+            if journal.1 > oracle.written { broken("written \(journal.1), on disk \(oracle.written)") }
+            if journal.2 > oracle.durable { broken("durable \(journal.2), on disk \(oracle.durable)") }
+        }
+        if !disk.violations.isEmpty { broken("disk: \(disk.violations)") }
+    }
+
+    /// A random item, mostly not one that this world is slow at.
+    func choose() -> PendingItem {
+        var item = random.pick(pending)
+        for _ in 0..<4 where item.isSlow(plan.pace) { item = random.pick(pending) }
+        return item
+    }
+
+    func takeWork() {
+        while true {
+            let work = engine.takeWork()
+            if work.isEmpty { return }
+            for item in work { begin(item) }
+        }
+    }
+
+    private func begin(_ work: Work) {
+        switch work {
+        case .reply(let body): body()
+        case .log(let line): note("log: \(line.text)")
+        case .writeGroup(let group, let offset):
+            note("group \(group.firstLSN)...\(group.lastLSN) written at \(offset)")
+            issue(PendingItem(.group(group)), [(group.imagePieces, offset)])
+        case .writeSlot(let write):
+            note("slot \(write.slot) of block \(write.block) written: \(write.granules.runs)")
+            issue(PendingItem(.slot(write)), write.writes(geometry).map { ([$0.bytes], $0.offset) })
+        case .checkpoint(let writes):
+            note("checkpoint: \(writes.count) writes")
+            issue(PendingItem(.checkpoint), writes.map { ([$0.buffer.bytes], $0.offset) })
+        case .flush:
+            let item = PendingItem(.flush)
+            do { item.flush = try disk.beginFlush() } catch { broken("flush: \(error)") }
+            note("flush begins")
+            oracle.flushBegan()
+            pending.append(item)
+        case .read(let task): pending.append(PendingItem(.read(task)))
+        case .destage(let task): pending.append(PendingItem(.destage(task)))
+        case .fetch(let task): pending.append(PendingItem(.fetch(task)))
+        case .upload(let task):
+            note("upload of block \(task.block) as of \(task.upload.asOf)")
+            pending.append(PendingItem(.upload(task)))
+        }
+    }
+
+    private func issue(_ item: PendingItem, _ writes: [([UnsafeRawBufferPointer], Int)]) {
+        put(item, writes)
+        pending.append(item)
+    }
+
+    /// Issues writes on the disk.
+    func put(_ item: PendingItem, _ writes: [([UnsafeRawBufferPointer], Int)]) {
+        for (pieces, offset) in writes {
+            do {
+                item.tokens.append(try disk.issue(pieces, at: offset, .direct))
+            } catch {
+                broken("write at \(offset): \(error)")
+            }
+        }
+    }
+}
+
+extension Record {
+    /// A few words for the log.
+    var brief: String {
+        switch self {
+        case .data(let data): "DATA \(data.block) slot \(data.slot) \(data.granules)"
+        case .patch(let patch):
+            "PATCH \(patch.block) slot \(patch.slot) granule \(patch.granule) \(patch.ranges) "
+                + "carried \(patch.carriedLSN)"
+        case .map(let map):
+            "MAP \(map.block) slot \(map.slot) from \(Int32(bitPattern: map.oldSlot)) "
+                + "\(map.granules.runs) flags \(map.flags.rawValue)"
+        case .clean(let clean): "CLEAN \(clean.block) slot \(clean.slot) as of \(clean.asOf)"
+        case .evict(let evict): "EVICT \(evict.block) slot \(evict.slot) \(evict.granules?.runs ?? [])"
+        case .epoch(let epoch): "EPOCH \(epoch)"
+        }
+    }
+}

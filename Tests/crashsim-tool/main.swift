@@ -1,0 +1,3 @@
+import Glibc
+
+exit(runTool(Array(CommandLine.arguments.dropFirst())))
