@@ -92,11 +92,18 @@ let package = Package(
             name: "BlockStoreTests", dependencies: ["BlockStore", "FileIO"],
             swiftSettings: strict),
         .testTarget(
+            name: "BlockCacheTests",
+            dependencies: [
+                "BlockCache", "BlockStore", "CacheFile", "FileIO",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+        .testTarget(
             name: "s3backerTests",
             dependencies: ["s3backer", "BlockCache", "BlockStore", "CacheFile"],
             swiftSettings: strict),
         .testTarget(
-            name: "MountTests", dependencies: ["s3backer", "cachecheck", "CacheFile"],
+            name: "MountTests", dependencies: ["s3backer", "cachecheck", "CacheFile", "FileIO"],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -244,6 +244,10 @@ extension Engine {
     package func beginFinalCheckpoint() {
         guard poison == nil, finalStage == .running else { return }
         finalStage = .draining
+        // Uploads have ended, so no slot will become free for these.
+        while let op = waitingForSlot.popFirst() {
+            complete(op, VolumeError(.stopped, "the volume is stopping"))
+        }
         pump()
     }
 

@@ -70,7 +70,7 @@ extension Engine {
         activity.directBusy = GranuleSet()
         let full = GranuleSet(op.granules).subtracting(op.unmerged)
         guard let slot = state.slot(of: op.block) else {
-            return takeNewSlot(op, full, orElse: { self.waitingForSlot.append(op) })
+            return takeNewSlot(op, full, orElse: { self.waitForSlot(op) })
         }
         isReferenced[slot] = true
         if full.count == geometry.granulesPerBlock {
@@ -88,6 +88,11 @@ extension Engine {
         if op.direct.isEmpty { return record(op) }
         activity.directBusy = op.direct
         beginSlotWrite(op, slot, op.direct)
+    }
+
+    private func waitForSlot(_ op: WriteOp) {
+        if finalStage == .running { return waitingForSlot.append(op) }
+        complete(op, VolumeError(.stopped, "the volume is stopping"))
     }
 
     private func takeNewSlot(_ op: WriteOp, _ all: GranuleSet, orElse fallback: () -> Void) {

@@ -30,6 +30,8 @@ public final class AlignedBuffer: @unchecked Sendable {
 
     deinit { BufferPool.shared.give(base, capacity) }
 
+    /// Valid while the buffer lives, which this does not prolong: never take it from a temporary,
+    /// as in `makeBuffer().bytes`.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
     public var mutableBytes: UnsafeMutableRawBufferPointer {
         UnsafeMutableRawBufferPointer(start: base, count: count)

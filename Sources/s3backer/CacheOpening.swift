@@ -16,6 +16,9 @@ struct CacheOpening {
     private static let waitMaxMs: UInt64 = 3600 * 1000
     private static let pollMicroseconds: UInt32 = 50_000
 
+    /// A tiny disk gets a cache larger than itself: fewer blocks than this cannot work.
+    private var slots: Int { max(plan.cacheSlots, Geometry.slotsMin) }
+
     /// - Parameter readiness: The waiting parent of a daemon, to stop waiting when it is gone.
     init(_ plan: MountPlan, logger: Logger, readiness: Readiness?) {
         self.plan = plan
@@ -30,11 +33,11 @@ struct CacheOpening {
         guard let file = plan.cacheFile else {
             do throws(CacheFileError) {
                 return try CacheFiles.openInMemory(
-                    identity: identity, slots: plan.cacheSlots, info: info)
+                    identity: identity, slots: slots, info: info)
             } catch {
                 throw StartupError(
                     "cannot make a cache in memory: \(error.message); "
-                        + "use a smaller --blockCacheSize")
+                        + "use another --blockCacheSize")
             }
         }
         let cache = try openFile(file, identity, info)
@@ -45,7 +48,7 @@ struct CacheOpening {
     private func report(_ cache: OpenedCache, _ path: String) {
         for warning in cache.warnings { logger.warning("\(warning)") }
         if let summary = cache.recoverySummary { logger.notice("\(summary)") }
-        if plan.isCacheSizeGiven && cache.slotCount != plan.cacheSlots {
+        if plan.isCacheSizeGiven && cache.slotCount != slots {
             logger.notice(
                 """
                 \(path) holds \(cache.slotCount) blocks, which stays so; \
@@ -74,7 +77,7 @@ struct CacheOpening {
                 case .locked:
                     try wait(&waiting, file.path)
                 default:
-                    throw CacheFailure.explain(error, path: file.path, plan: plan)
+                    throw CacheFailure.explain(error, path: file.path)
                 }
             }
         }
@@ -85,14 +88,14 @@ struct CacheOpening {
     ) throws(StartupError) {
         do throws(CacheFileError) {
             try CacheFiles.create(
-                file.path, identity: identity, slots: plan.cacheSlots, info: info,
+                file.path, identity: identity, slots: slots, info: info,
                 ringBytes: file.ringBytes)
         } catch {
             // Somebody else was faster: open theirs.
             if error.kind == .exists { return }
-            throw CacheFailure.explain(error, path: file.path, plan: plan)
+            throw CacheFailure.explain(error, path: file.path)
         }
-        logger.notice("created \(file.path) for \(plan.cacheSlots) blocks")
+        logger.notice("created \(file.path) for \(slots) blocks")
     }
 
     private struct Waiting {

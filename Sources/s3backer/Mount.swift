@@ -45,9 +45,9 @@ struct Mount {
         let store = try openStore()
         let volume = makeVolume(cache, store)
         let stop = Stop(plan, volume: volume, cache: cache, logger: logger)
-        let engine = FuseEngine(plan: plan, volume: volume, logger: logger) { [self] in
-            becomeReady(cache)
-        }
+        let engine = FuseEngine(
+            plan: plan, volume: volume, slots: cache.slotCount, logger: logger
+        ) { [self] in becomeReady(cache) }
         let session: FuseSession
         do throws(StartupError) {
             logger.info("mounting \(plan.mountPoint)")

@@ -88,6 +88,15 @@ enum PathChecks {
         return real
     }
 
+    /// The mount would hide the blocks, or show itself in them.
+    static func apart(store: String, mountPoint: String) throws(StartupError) {
+        if store == mountPoint || store.hasPrefix(mountPoint + "/") {
+            throw StartupError(
+                "mount point \(mountPoint) would hide the store directory \(store); "
+                    + "choose another mount point")
+        }
+    }
+
     /// Whether this user can mount at all.
     static func fuseDevice() throws(StartupError) {
         let path = "/dev/fuse"

@@ -35,6 +35,7 @@ struct Validation {
         let directory = try PathChecks.storeDirectory(source, prefix: options.prefix)
         let cacheFile = try readCacheFile()
         let mountPoint = try PathChecks.mountPoint(target)
+        try PathChecks.apart(store: directory, mountPoint: mountPoint)
         if let cacheFile { try PathChecks.outside(cacheFile.path, mountPoint: mountPoint) }
         return MountPlan(
             directory: directory,

@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 import Testing
 
-@Suite("KillTests", .serialized)
+@Suite("KillTests", .serialized, .enabled(if: canMount, mountReason))
 struct KillTests {
     static let kills = 60
     static let options = [

@@ -90,6 +90,12 @@ final class MountedDaemon {
     }
 }
 
+/// Whether tests that mount may run here.
+let canMount =
+    ProcessInfo.processInfo.environment["S3BACKER_TEST_ALL"] == "1" && geteuid() == 0
+    && access("/dev/fuse", R_OK | W_OK) == 0
+let mountReason: Comment = "needs S3BACKER_TEST_ALL=1, root and /dev/fuse"
+
 /// Waits for a condition with a deadline, without a fixed delay.
 func waitFor(_ what: String, seconds: Double, _ condition: () -> Bool) throws {
     let deadline = Date(timeIntervalSinceNow: seconds)
@@ -117,4 +123,26 @@ func run(_ program: String, _ arguments: [String]) throws -> (status: Int32, out
     let data = pipe.fileHandleForReading.readDataToEndOfFile()
     process.waitUntilExit()
     return (process.terminationStatus, String(decoding: data, as: UTF8.self))
+}
+
+/// Runs a program to its end with nothing to read; its output and its errors apart.
+func runSplit(
+    _ program: String, _ arguments: [String]
+) throws -> (status: Int32, output: String, errors: String) {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: program)
+    process.arguments = arguments
+    process.standardInput = FileHandle.nullDevice
+    let (output, errors) = (Pipe(), Pipe())
+    process.standardOutput = output
+    process.standardError = errors
+    try process.run()
+    // Both are short, so reading one after the other blocks nobody.
+    let complaint = errors.fileHandleForReading.readDataToEndOfFile()
+    let said = output.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return (
+        process.terminationStatus, String(decoding: said, as: UTF8.self),
+        String(decoding: complaint, as: UTF8.self)
+    )
 }

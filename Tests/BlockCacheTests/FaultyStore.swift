@@ -1,0 +1,63 @@
+import BlockStore
+import Foundation
+import Synchronization
+
+struct TestFailure: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// A store that fails, or is slow, whenever the test says so.
+final class FaultyStore: BlockStore {
+    struct Faults {
+        var failsReads = false
+        var failsWrites = false
+        /// How long each call takes.
+        var delayMs: UInt32 = 0
+    }
+
+    private let inner: any BlockStore
+    private let faults = Mutex(Faults())
+    let failures = Atomic<Int>(0)
+    let puts = Atomic<Int>(0)
+    let gets = Atomic<Int>(0)
+
+    init(_ inner: any BlockStore) { self.inner = inner }
+
+    var blockSize: Int { inner.blockSize }
+
+    func set(_ change: (inout Faults) -> Void) { faults.withLock { change(&$0) } }
+
+    private func check(isWrite: Bool, _ block: UInt64) throws(StoreError) {
+        let now = faults.withLock { $0 }
+        if now.delayMs > 0 { usleep(now.delayMs * 1000) }
+        if isWrite ? now.failsWrites : now.failsReads {
+            failures.add(1, ordering: .relaxed)
+            throw StoreError(.temporary, "injected failure", block: block)
+        }
+    }
+
+    func get(
+        _ block: UInt64, into target: UnsafeMutableRawBufferPointer
+    ) throws(StoreError) -> ObjectVersion {
+        try check(isWrite: false, block)
+        gets.add(1, ordering: .relaxed)
+        return try inner.get(block, into: target)
+    }
+
+    func head(_ block: UInt64) throws(StoreError) -> ObjectVersion {
+        try check(isWrite: false, block)
+        return try inner.head(block)
+    }
+
+    func put(_ block: UInt64, _ source: UnsafeRawBufferPointer) throws(StoreError) -> ObjectVersion {
+        try check(isWrite: true, block)
+        puts.add(1, ordering: .relaxed)
+        return try inner.put(block, source)
+    }
+
+    func delete(_ block: UInt64) throws(StoreError) {
+        try check(isWrite: true, block)
+        try inner.delete(block)
+    }
+}
