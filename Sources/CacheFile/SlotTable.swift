@@ -272,12 +272,4 @@ public final class SlotTable {
         target.setField(5, UInt8(0))
         return true
     }
-
-    /// Whether the entry's own checksum, as read from the file, is right.
-    package func isEntryIntact(_ slot: Int) -> Bool {
-        let place = geometry.hotPlace(slot)
-        let bytes = page(place.page)
-        return bytes.field(place.offset + 60, UInt32.self)
-            == entryCRC(bytes, at: place.offset, slot: slot)
-    }
 }
