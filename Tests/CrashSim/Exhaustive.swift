@@ -44,7 +44,8 @@ extension SimWorld {
             let hash = image.contentHash
             coverage.sawImage(hash)
             if try isKnown(hash, floor: floor) { continue }
-            let recovered = try recover(SimDisk(image), floor: floor, "subset at step \(stepNumber)")
+            let recovered = try recover(
+                SimDisk(image), floor: floor, "subset at step \(stepNumber)")
             known[hash] = recovered.lsn
         }
         try probe(.kill)

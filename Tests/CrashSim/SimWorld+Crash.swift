@@ -203,7 +203,9 @@ extension SimWorld {
         if let finding = found.findings.first(where: { $0.severity != .info }) {
             throw Violation("after a clean stop: \(finding.code) \(finding.message)")
         }
-        if oracle.acknowledged > oracle.durable { throw Violation("a clean stop left LSNs volatile") }
+        if oracle.acknowledged > oracle.durable {
+            throw Violation("a clean stop left LSNs volatile")
+        }
         coverage.sawImage(image.cache.contentHash)
         let recovered = try recover(image, floor: oracle.cutFloor, "clean stop")
         try resume(recovered, image)
