@@ -59,7 +59,7 @@ public final class BucketObjects: Sendable {
     public func writeIdentity(
         _ identity: VolumeObject, isNew: Bool
     ) throws(S3Error) -> VolumeObject {
-        let headers = [("content-type", "application/json")]
+        let headers = [(name: "content-type", value: "application/json")]
         do throws(S3Error) {
             try put(VolumeObject.name, identity.encoded(), headers, isNew: isNew)
         } catch {
@@ -82,11 +82,8 @@ public final class BucketObjects: Sendable {
     /// - Parameter isNew: Only if there is none yet, where the server can tell.
     /// - Returns: The token in the bucket now, which is another one's when that was faster.
     public func writeToken(_ token: MountToken, isNew: Bool) throws(S3Error) -> MountToken {
-        let headers = [
-            ("content-type", MountToken.contentType), (MountToken.header, token.headerValue),
-        ]
         do throws(S3Error) {
-            try put(MountToken.name, token.body, headers, isNew: isNew)
+            try put(MountToken.name, token.body, Self.tokenHeaders(token), isNew: isNew)
         } catch {
             // Also when the first attempt succeeded and only its answer was lost.
             guard error.kind == .condition, let found = try readToken() else { throw error }
@@ -121,31 +118,43 @@ public final class BucketObjects: Sendable {
         }
     }
 
+    /// The request that stores one of these objects, without a condition.
+    package func putRequest(
+        _ name: String, _ body: UnsafeRawBufferPointer, _ headers: [(name: String, value: String)]
+    ) -> S3Request {
+        var put = request(.put, name)
+        put.body = body
+        put.headers = headers
+        put.headers.append(("content-md5", Digest.base64(Digest.md5(body))))
+        put.headers.append(("x-amz-acl", client.configuration.accessType))
+        return put
+    }
+
+    package static func tokenHeaders(_ token: MountToken) -> [(name: String, value: String)] {
+        [("content-type", MountToken.contentType), (MountToken.header, token.headerValue)]
+    }
+
     private func put(
-        _ name: String, _ body: [UInt8], _ headers: [(String, String)], isNew: Bool
+        _ name: String, _ body: [UInt8], _ headers: [(name: String, value: String)], isNew: Bool
     ) throws(S3Error) {
-        let result = body.withUnsafeBytes { bytes -> S3Error? in
-            let md5 = Digest.base64(Digest.md5(bytes))
-            var put = request(.put, name)
-            put.body = bytes
-            put.headers = headers.map { (name: $0.0, value: $0.1) }
-            put.headers.append(("content-md5", md5))
-            put.headers.append(("x-amz-acl", client.configuration.accessType))
-            var conditional = put
+        let problem = body.withUnsafeBytes { bytes -> S3Error? in
+            let plain = putRequest(name, bytes, headers)
+            var conditional = plain
             conditional.headers.append(("if-none-match", "*"))
-            do throws(S3Error) {
-                _ = try client.perform(isNew ? conditional : put, .short)
-                return nil
-            } catch {
-                guard isNew, error.kind == .notImplemented else { return error }
-            }
-            do throws(S3Error) {
-                _ = try client.perform(put, .short)
-                return nil
-            } catch {
-                return error
-            }
+            let error = failure(of: isNew ? conditional : plain)
+            // A server that does not know conditions gets none.
+            guard isNew, error?.kind == .notImplemented else { return error }
+            return failure(of: plain)
         }
-        if let result { throw result }
+        if let problem { throw problem }
+    }
+
+    private func failure(of request: S3Request) -> S3Error? {
+        do throws(S3Error) {
+            _ = try client.perform(request, .short)
+            return nil
+        } catch {
+            return error
+        }
     }
 }

@@ -89,6 +89,8 @@ struct S3ErrorContext {
         switch status {
         case 300..<400: return make(.redirected, redirected(response, document))
         case 401, 403: return make(.denied, denied(code))
+        // How some servers take a request without a signature.
+        case 400 where accessID == nil: return make(.denied, denied(code))
         case 409, 412: return make(.condition, "the condition of the request does not hold")
         case 408, 429: return make(.server, "the server is overloaded")
         case 400 where code == "RequestTimeout" || code == "SlowDown":

@@ -131,7 +131,6 @@ final class BucketHome: VolumeHome {
         guard let before else { return Self.randomValue() }
         let verdict = before.verdict(
             known: known, owner: ThisMachine.owner, isRunning: ThisMachine.isRunning)
-        let place = objects.place(of: MountToken.name)
         switch verdict {
         case .ours, .stale:
             isTakenOver = true
@@ -139,16 +138,14 @@ final class BucketHome: VolumeHome {
             return known == before.value ? before.value : Self.randomValue()
         case .running, .foreign:
             if plan.isForced {
-                logger.warning("\(place): mounted \(before.facts); overridden by --force")
+                logger.warning(
+                    "\(plan.description) is mounted \(before.facts); overridden by --force")
                 return Self.randomValue()
             }
-            let remedy =
-                verdict == .running
-                ? "unmount it there first"
-                : "unmount it there; if it is not mounted any more, use --force "
-                    + "or s3backer --reset-mounted-flag"
             throw StartupError(
-                "\(plan.description) appears to be mounted already \(before.facts); \(remedy)")
+                "\(plan.description) appears to be mounted already \(before.facts); "
+                    + "unmount it there; if it is not mounted any more, use --force "
+                    + "or s3backer --reset-mounted-flag")
         }
     }
 
