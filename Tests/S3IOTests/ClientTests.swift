@@ -61,7 +61,7 @@ import Testing
     @Test("a failing server is tried again, later each time, with a new date and signature")
     func retries() throws {
         let setup = try Setup(pauseMs: 300, sumMs: 30_000) { number, _ in
-            number < 3 ? .status(500 + number) : Self.block()
+            number < 3 ? .status([500, 502, 503][number]) : Self.block()
         }
         #expect(try setup.put() == .tag("t"))
         let requests = setup.stub.requests
