@@ -51,7 +51,8 @@ let package = Package(
         .executableTarget(
             name: "s3backer",
             dependencies: [
-                "S3IO", "BlockCache", "BlockStore", "CacheFile", "FileIO", "CSys", "CFuse", "CDaemon",
+                "S3IO", "BlockCache", "BlockStore", "CacheFile", "FileIO", "CSys", "CFuse",
+                "CDaemon",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -21,6 +21,12 @@ public struct LockedCacheFile: Sendable {
     public var volumeBlocks: UInt64 { superblock.volumeBlocks }
     /// Value of the mount token of the session before; 0: none.
     public var mountToken: UInt64 { superblock.mountToken }
+
+    /// Throws what opening the file for this volume would: `.otherVolume`, `.otherBlockSize`,
+    /// `.otherSize`.
+    public func check(_ identity: VolumeIdentity) throws(CacheFileError) {
+        try Binding.check(superblock, identity)
+    }
 }
 
 /// Cache files by path: create, open, look into.
@@ -47,7 +53,8 @@ public enum CacheFiles {
             file.discard()
             if error.kind == .noSpace {
                 throw CacheFileError(
-                    .noSpace, "needs \(geometry.fileSize) bytes, the file system has \(file.freeBytes)")
+                    .noSpace,
+                    "needs \(geometry.fileSize) bytes, the file system has \(file.freeBytes)")
             }
             throw error
         }

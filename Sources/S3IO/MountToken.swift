@@ -63,7 +63,8 @@ public struct MountToken: Sendable, Equatable {
         var fields: [String: String] = [:]
         for line in lines.dropFirst(2) {
             guard let colon = line.firstIndex(of: ":") else { continue }
-            fields[String(line[..<colon])] = String(line[line.index(after: colon)...].drop { $0 == " " })
+            fields[String(line[..<colon])] = String(
+                line[line.index(after: colon)...].drop { $0 == " " })
         }
         session = fields["session"] ?? ""
         if let number = fields["pid"].flatMap({ Int32($0) }), let host = fields["host"] {
@@ -75,7 +76,8 @@ public struct MountToken: Sendable, Equatable {
     }
 
     private static func clean(_ line: Substring) -> String {
-        String(String.UnicodeScalarView(line.unicodeScalars.filter { $0.value >= 0x20 }.prefix(256)))
+        String(
+            String.UnicodeScalarView(line.unicodeScalars.filter { $0.value >= 0x20 }.prefix(256)))
     }
 
     var headerValue: String {

@@ -52,7 +52,8 @@ public struct S3Endpoint: Sendable, Equatable {
 
     /// Path of an object, encoded: in the URL and in what is signed.
     package func path(key: String) -> String {
-        bucketPath + (isVirtualHosted ? "" : "/") + PercentEncoding.encode(key, keepingSlashes: true)
+        bucketPath + (isVirtualHosted ? "" : "/")
+            + PercentEncoding.encode(key, keepingSlashes: true)
     }
 
     /// Path of the bucket itself: without a slash at the end, unless there is nothing else.

@@ -35,8 +35,7 @@ final class BucketHome: VolumeHome {
         if block0 == nil && found == nil { try checkBucket() }
         let sizes = try plan.sizes.settle(try known(block0, found))
         try VolumeChecks.compare(
-            cached, path: plan.cacheFile?.path, uuid: found?.uuid,
-            place: objects.place(of: VolumeObject.name), isForced: plan.isForced)
+            cached, plan, sizes, uuid: found?.uuid, place: objects.place(of: VolumeObject.name))
         let before = try asked { () throws(S3Error) in try objects.readToken() }
         let value = try choose(before, cached)
         if plan.isReadOnly {

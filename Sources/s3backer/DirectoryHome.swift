@@ -22,11 +22,11 @@ final class DirectoryHome: VolumeHome {
             known = .init(blockSize: UInt64(found.blockSize), size: found.size, source: path)
         }
         let sizes = try plan.sizes.settle(known)
-        try VolumeChecks.compare(
-            cached, path: plan.cacheFile?.path, uuid: found?.uuid, place: path,
-            isForced: plan.isForced)
+        try VolumeChecks.compare(cached, plan, sizes, uuid: found?.uuid, place: path)
         let size = UInt64(sizes.blockSize) * sizes.blockCount
-        if plan.isReadOnly || found.map({ $0.size == size && $0.blockSize == sizes.blockSize }) == true {
+        if plan.isReadOnly
+            || found.map({ $0.size == size && $0.blockSize == sizes.blockSize }) == true
+        {
             return VolumeClaim(
                 sizes: sizes, volumeUUID: found?.uuid ?? [UInt8](repeating: 0, count: 16))
         }
@@ -65,7 +65,9 @@ final class DirectoryHome: VolumeHome {
         defer { close(fd) }
         var bytes = [UInt8](repeating: 0, count: VolumeObject.bytesMax + 1)
         let got = read(fd, &bytes, bytes.count)
-        if got < 0 { throw StartupError("cannot read \(path): \(String(cString: strerror(errno)))") }
+        if got < 0 {
+            throw StartupError("cannot read \(path): \(String(cString: strerror(errno)))")
+        }
         do throws(VolumeObject.Invalid) {
             return try VolumeObject(Array(bytes[..<got]))
         } catch {

@@ -45,9 +45,10 @@ struct SizeRequest: Equatable {
             if size == 0 { throw StartupError("--size=\(text): must be more than 0") }
             return size
         }
-        cacheSize = try options.blockCacheSize.map { text throws(StartupError) in
-            try Validation.readSize("blockCacheSize", text)
-        } ?? 0
+        cacheSize =
+            try options.blockCacheSize.map { text throws(StartupError) in
+                try Validation.readSize("blockCacheSize", text)
+            } ?? 0
         if let size, let blockSize { _ = try blockCount(size: size, blockSize: blockSize) }
     }
 
@@ -72,7 +73,8 @@ struct SizeRequest: Equatable {
 
     private func compare(_ known: Known, _ notices: inout [String]) throws(StartupError) {
         let pairs = [
-            ("--blockSize", blockSize, known.blockSize, "blocks of"), ("--size", size, known.size, ""),
+            ("--blockSize", blockSize, known.blockSize, "blocks of"),
+            ("--size", size, known.size, ""),
         ]
         for (option, given, found, what) in pairs {
             guard let given, given != found else { continue }

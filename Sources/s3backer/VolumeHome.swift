@@ -39,18 +39,26 @@ protocol VolumeHome: AnyObject {
 
 /// Checks that hold for every kind of volume.
 enum VolumeChecks {
-    /// Refuses a cache file of a volume that was here before, which may hold dirty blocks of it.
+    /// Refuses a cache file of another volume, or of one that was here before: it may hold dirty
+    /// blocks of it.
+    ///
+    /// - Parameters:
+    ///   - uuid: What the volume's identity says; nil: it has none.
+    ///   - place: Where the identity is or would be.
     static func compare(
-        _ cached: LockedCacheFile?, path: String?, uuid: [UInt8]?, place: String, isForced: Bool
+        _ cached: LockedCacheFile?, _ plan: MountPlan, _ sizes: SizeRequest.Settled,
+        uuid: [UInt8]?, place: String
     ) throws(StartupError) {
-        guard let cached, let path, cached.volumeUUID.contains(where: { $0 != 0 }) else { return }
-        if let uuid {
-            if uuid == cached.volumeUUID { return }
-            throw StartupError(
-                "--blockCacheFile=\(path): BIND_MISMATCH: made for another volume than the one "
-                    + "that \(place) names now; choose another file")
+        guard let cached, let path = plan.cacheFile?.path else { return }
+        var settled = plan
+        settled.settle(sizes)
+        let none = [UInt8](repeating: 0, count: 16)
+        do throws(CacheFileError) {
+            try cached.check(CacheOpening.identity(settled, uuid: uuid ?? none))
+        } catch {
+            throw CacheFailure.explain(error, path: path, plan: settled)
         }
-        if !isForced {
+        if uuid == nil && cached.volumeUUID != none && !plan.isForced {
             throw StartupError(
                 "--blockCacheFile=\(path): made for a volume whose identity \(place) is gone; "
                     + "choose another file, or use --force if it is the same volume")

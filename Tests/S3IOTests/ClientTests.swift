@@ -117,7 +117,8 @@ import Testing
         #expect(error.kind == .redirected && error.message.contains("use --region=eu-1"))
         let moved = try Setup { _, _ in
             .reply(
-                status: 301, headers: ["x-amz-bucket-region: eu-2", "Location: http://e/"], body: [])
+                status: 301, headers: ["x-amz-bucket-region: eu-2", "Location: http://e/"], body: []
+            )
         }
         let other = try #require(throws: S3Error.self) { try moved.objects.detectSizes() }
         #expect(other.message.contains("use --region=eu-2"))
@@ -150,9 +151,11 @@ import Testing
         #expect(setup.stub.requests.count == 1)
     }
 
-    @Test("encoded blocks of the real s3backer are damaged, never data", arguments: [
-        ("deflate.bin", "deflate"), ("enc-aes128.bin", "deflate, encrypt-AES-128-CBC"),
-    ])
+    @Test(
+        "encoded blocks of the real s3backer are damaged, never data",
+        arguments: [
+            ("deflate.bin", "deflate"), ("enc-aes128.bin", "deflate, encrypt-AES-128-CBC"),
+        ])
     func encoded(name: String, coding: String) throws {
         let bytes = try Golden.bytes(name)
         let setup = try Setup { _, _ in
@@ -189,6 +192,20 @@ import Testing
         let setup = try Setup { _, _ in Self.block() }
         for number in 0..<50 { _ = try number % 2 == 0 ? setup.put() : setup.get() }
         #expect(Set(setup.stub.requests.map(\.connection)) == [0])
+    }
+
+    @Test("a large block goes in one piece, without asking first")
+    func largeBlock() throws {
+        let setup = try Setup { _, request in
+            request.method == "PUT" && request.headers["expect"] == nil
+                && request.headers["transfer-encoding"] == nil ? Self.block() : .status(417)
+        }
+        let size = 4 << 20
+        let store = S3Store(client: setup.client, prefix: "", blockSize: size, blockCount: 1)
+        let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 9) }
+        _ = try bytes.withUnsafeBytes { try store.put(0, $0) }
+        #expect(setup.stub.requests.count == 1 && setup.stub.requests[0].body == bytes)
+        #expect(setup.stub.requests[0].headers["x-amz-meta-s3backer-filesize"] == "4194304")
     }
 
     @Test("a put without a tag in the reply asks for it")

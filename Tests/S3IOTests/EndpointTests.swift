@@ -38,8 +38,10 @@ import Testing
 
     @Test(
         "a base URL that cannot be one is refused",
-        arguments: ["h/", "ftp://h/", "http://", "http:///x/", "http://:80/", "http://h/?a=b",
-            "http://u:p@h/", "http://h/a b/"])
+        arguments: [
+            "h/", "ftp://h/", "http://", "http:///x/", "http://:80/", "http://h/?a=b",
+            "http://u:p@h/", "http://h/a b/",
+        ])
     func invalid(base: String) {
         #expect(throws: S3Endpoint.Invalid.self) { try endpoint(base) }
     }

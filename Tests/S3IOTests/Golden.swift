@@ -2,7 +2,8 @@ import Foundation
 
 /// Recordings of the real s3backer.
 enum Golden {
-    static let directory = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    static let directory =
+        URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .deletingLastPathComponent().path + "/Golden/s3"
 
     static let accessID = "AKIDEXAMPLE"

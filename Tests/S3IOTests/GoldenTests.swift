@@ -36,10 +36,11 @@ import Testing
 
     /// Lines `name: value` without those that the transport adds and the empty ones.
     private func sent(_ lines: [String]) -> Set<String> {
-        Set(lines.filter { !$0.hasSuffix(":") }.map { line in
-            let colon = line.firstIndex(of: ":") ?? line.endIndex
-            return line[..<colon].lowercased() + line[colon...]
-        })
+        Set(
+            lines.filter { !$0.hasSuffix(":") }.map { line in
+                let colon = line.firstIndex(of: ":") ?? line.endIndex
+                return line[..<colon].lowercased() + line[colon...]
+            })
     }
 
     private func recorded(_ trace: Golden.Trace) -> Set<String> {

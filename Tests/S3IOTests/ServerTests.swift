@@ -28,7 +28,9 @@ struct ServerTests {
         var target = [UInt8](repeating: 0, count: 8192)
         for round in 0..<2 {
             for block in UInt64(0)..<4 {
-                let bytes = (0..<8192).map { UInt8(truncatingIfNeeded: $0 * 7 + Int(block) + round) }
+                let bytes = (0..<8192).map {
+                    UInt8(truncatingIfNeeded: $0 * 7 + Int(block) + round)
+                }
                 let version = try bytes.withUnsafeBytes { try store.put(block, $0) }
                 let read = try target.withUnsafeMutableBytes { try store.get(block, into: $0) }
                 #expect(read == version && target == bytes)

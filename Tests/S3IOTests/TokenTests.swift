@@ -45,7 +45,12 @@ import Testing
         #expect(verdict(token { $0.bootID = "b0" }, running: true) == .stale)
         #expect(verdict(token { $0.host = "other" }) == .foreign)
         #expect(verdict(token { $0.machine = "m2" }) == .foreign)
-        #expect(verdict(token { $0.machine = "m2"; $0.bootID = "b0" }) == .foreign)
+        #expect(
+            verdict(
+                token {
+                    $0.machine = "m2"
+                    $0.bootID = "b0"
+                }) == .foreign)
         // Another container: its process numbers say nothing here.
         #expect(verdict(token { $0.processSpace = "pid:[2]" }) == .foreign)
         #expect(verdict(token { $0.bootID = "" }) == .foreign)

@@ -27,7 +27,7 @@ struct InteropTests {
     ) -> (options: [String], bucket: String) {
         switch program {
         case .ours: (server.options, "bkt/a/b")
-        case .real: (server.options + ["--prefix=a/b/"], "bkt")
+        case .real: (server.options + ["--prefix=a/b/", "--listBlocks"], "bkt")
         }
     }
 

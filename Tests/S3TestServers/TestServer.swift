@@ -60,6 +60,11 @@ public final class TestServer: @unchecked Sendable {
         if !directory.isEmpty { try? FileManager.default.removeItem(atPath: directory) }
     }
 
+    /// The server hangs until `resume`: it takes connections and does not answer.
+    public func pause() { kill(process.processIdentifier, SIGSTOP) }
+
+    public func resume() { kill(process.processIdentifier, SIGCONT) }
+
     // MARK: Kinds
 
     /// moto takes any key.
