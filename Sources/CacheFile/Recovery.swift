@@ -34,12 +34,17 @@ package struct RecoveredFile {
 /// Reads a file as a mount does. Writes nothing; the steps are those of docs/format.md, "Recovery".
 package struct Recovery {
     private let file: any FileIO
+    /// Past the page cache: after a failed flush that holds what the medium does not.
+    private let pageReader: WindowedReader
     private var findings: [Finding] = []
 
-    private init(file: any FileIO) { self.file = file }
+    private init(file: any FileIO) throws(FileError) {
+        self.file = file
+        pageReader = try WindowedReader(file)
+    }
 
     package static func run(_ file: any FileIO) throws(CacheFileError) -> RecoveredFile {
-        var recovery = Recovery(file: file)
+        var recovery = try io { () throws(FileError) in try Recovery(file: file) }
         return try recovery.steps()
     }
 
@@ -94,8 +99,8 @@ package struct Recovery {
         _ slots: SlotTable, _ buffer: AlignedBuffer
     ) throws(CacheFileError) -> Bool {
         try io { () throws(FileError) in
-            try file.read(
-                into: buffer.mutableBytes, at: geometry.pageOffset(page, copy: copy), .cached)
+            try pageReader.read(
+                into: buffer.mutableBytes, at: geometry.pageOffset(page, copy: copy))
         }
         return slots.adopt(page, buffer.bytes, crc: entry.crc, generation: entry.generation)
     }
@@ -111,10 +116,7 @@ package struct Recovery {
         guard sb.tail.position % 4096 == 0, sb.tail.position < UInt64.max / 4, sb.tail.lsn >= 1,
             sb.tail.lsn < UInt64.max / 4
         else { throw CacheFileError(.needsCheck, "SB_COPY_BAD: impossible journal tail") }
-        let scanner = RingScanner(
-            file: file, offset: geometry.ringOffset, length: geometry.ringLength, seeds: seeds,
-            start: start
-        ) { raw, data in
+        let isIntact = { (raw: RawRecord, data: UnsafeRawBufferPointer) -> Bool in
             guard let record = Record.decode(raw, geometry) else { return false }
             switch record {
             case .data(let item): return Self.isIntact(item, data, geometry, seeds)
@@ -122,7 +124,12 @@ package struct Recovery {
             default: return true
             }
         }
-        return try io { () throws(FileError) in try scanner.scan() }
+        return try io { () throws(FileError) in
+            try RingScanner(
+                file: file, offset: geometry.ringOffset, length: geometry.ringLength, seeds: seeds,
+                start: start, isPayloadIntact: isIntact
+            ).scan()
+        }
     }
 
     private static func isIntact(
@@ -275,11 +282,12 @@ package struct Recovery {
     private func readPayload(
         _ patch: PatchRecord, _ group: GroupHeader, _ geometry: Geometry
     ) throws(CacheFileError) -> AlignedBuffer {
-        let buffer = AlignedBuffer(patch.payloadBytes)
+        let padded = (patch.payloadBytes + RingFormat.blockSize - 1) & ~(RingFormat.blockSize - 1)
+        let buffer = AlignedBuffer(padded)
         let position = group.dataPosition + UInt64(Int(patch.dataPosition) * RingFormat.blockSize)
         let offset = geometry.ringOffset + Int(position % UInt64(geometry.ringLength))
         try io { () throws(FileError) in
-            try file.read(into: buffer.mutableBytes, at: offset, .cached)
+            try file.read(into: buffer.mutableBytes, at: offset, .direct)
         }
         return buffer
     }

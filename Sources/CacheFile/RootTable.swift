@@ -41,8 +41,8 @@ package struct RootTable: Sendable {
         let size = geometry.pageCount * 8
         let buffer = AlignedBuffer(size)
         try io { () throws(FileError) in
-            try file.read(
-                into: buffer.mutableBytes, at: geometry.rootOffsets[Int(sb.rootCopy)], .cached)
+            try WindowedReader(file).read(
+                into: buffer.mutableBytes, at: geometry.rootOffsets[Int(sb.rootCopy)])
         }
         let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.root, 0))
         guard crc == sb.rootCRC else {

@@ -52,7 +52,7 @@ public struct SuperblockSet: Sendable {
         guard offset >= 0, offset <= size - Superblock.size else { return nil }
         let buffer = AlignedBuffer(Superblock.size)
         try io { () throws(FileError) in
-            try file.read(into: buffer.mutableBytes, at: offset, .cached)
+            try file.read(into: buffer.mutableBytes, at: offset, .direct)
         }
         return buffer
     }

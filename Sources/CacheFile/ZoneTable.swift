@@ -85,7 +85,7 @@ package enum ZoneTable {
         }
         let buffer = AlignedBuffer(Geometry.zoneTableBytes)
         try io { () throws(FileError) in
-            try file.read(into: buffer.mutableBytes, at: offset(copy: Int(sb.zoneCopy)), .cached)
+            try file.read(into: buffer.mutableBytes, at: offset(copy: Int(sb.zoneCopy)), .direct)
         }
         let bytes = buffer.mutableBytes
         let stored: UInt32 = bytes.field(12)

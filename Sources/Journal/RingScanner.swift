@@ -56,7 +56,7 @@ public struct RingScanStart: Sendable {
 
 /// Reads the ring and judges it. Same code for mounting and for cachecheck; writes nothing.
 public struct RingScanner {
-    private let file: any FileIO
+    private let reader: WindowedReader
     private let offset: Int
     private let length: Int
     private let seeds: SeedSpace
@@ -67,8 +67,8 @@ public struct RingScanner {
     public init(
         file: any FileIO, offset: Int, length: Int, seeds: SeedSpace, start: RingScanStart,
         isPayloadIntact: @escaping (RawRecord, UnsafeRawBufferPointer) -> Bool
-    ) {
-        self.file = file
+    ) throws(FileError) {
+        reader = try WindowedReader(file)
         self.offset = offset
         self.length = length
         self.seeds = seeds
@@ -145,7 +145,7 @@ public struct RingScanner {
     private func read(
         into target: UnsafeMutableRawBufferPointer, at position: UInt64
     ) throws(FileError) {
-        try file.read(into: target, at: offset + Int(position % UInt64(length)), .cached)
+        try reader.read(into: target, at: offset + Int(position % UInt64(length)))
     }
 
     // MARK: Window
