@@ -137,6 +137,10 @@ func runSplit(
     process.standardOutput = output
     process.standardError = errors
     try process.run()
+    // One that should have failed and serves instead would never end.
+    let watch = DispatchWorkItem { kill(process.processIdentifier, SIGTERM) }
+    DispatchQueue.global().asyncAfter(deadline: .now() + 30, execute: watch)
+    defer { watch.cancel() }
     // Both are short, so reading one after the other blocks nobody.
     let complaint = errors.fileHandleForReading.readDataToEndOfFile()
     let said = output.fileHandleForReading.readDataToEndOfFile()
