@@ -171,7 +171,10 @@ extension Engine {
 
     /// The store has no such block: what is missing of a cached one is zeros from now on (I10).
     private func fillAbsent(_ block: UInt64, _ answer: Fetched) {
-        guard let slot = state.slot(of: block), !state.slots.isZeroBase(slot) else { return }
+        // A patch that could not be merged yet lies over missing granules, not over zeros.
+        guard let slot = state.slot(of: block), !state.slots.isZeroBase(slot),
+            state.patched(block).isEmpty
+        else { return }
         let missing = GranuleSet.all(geometry.granulesPerBlock).subtracting(state.present(slot: slot))
         guard !missing.isEmpty else { return }
         guard journal.hasRoom(recordBytes: 128, dataBytes: 0, reserved: true),

@@ -101,14 +101,17 @@ extension Engine {
             if task.isZero, isKnownAbsent(upload.block) {
                 cleaned(upload, .absent)
             } else {
+                uncertain.insert(upload.block)
                 work.append(.upload(task))
             }
         }
         uploadsAwaitingDurable = waiting
     }
 
+    /// Whether there is nothing to delete. An upload whose answer was lost may have landed.
     private func isKnownAbsent(_ block: UInt64) -> Bool {
-        state.slot(of: block).map { state.slots.base($0) == .absent } ?? false
+        guard !uncertain.contains(block), let slot = state.slot(of: block) else { return false }
+        return state.slots.base(slot) == .absent
     }
 
     // MARK: Outcome
@@ -118,6 +121,7 @@ extension Engine {
         switch result {
         case .failure(let error): retry(task.upload, error)
         case .success(let version):
+            uncertain.remove(task.block)
             if task.isZero {
                 statistics.storeDeletes += 1
                 statistics.zeroBlocksWritten += 1

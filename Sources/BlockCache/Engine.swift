@@ -93,6 +93,9 @@ package final class Engine {
     var failureCounts: [UInt64: Int] = [:]
     package var uploadsRunning = 0
     var uploadsAwaitingDurable: [Upload] = []
+    /// Dirty blocks of which the store may have a version that their base does not know: sent with
+    /// no good answer, or left dirty by an earlier session, which may have sent them.
+    var uncertain: Set<UInt64> = []
 
     package init(cache: OpenedCache, configuration: EngineConfiguration) {
         self.configuration = configuration

@@ -322,7 +322,6 @@ enum DirectoryCheck {
                 }
                 continue
             }
-            guard slots.isEntryIntact(slot) else { throw bad("ENT_BAD_CRC", slot, "checksum") }
             let block = slots.block(slot)
             guard block < state.geometry.volumeBlocks else {
                 throw bad("ENT_RANGE", slot, "block \(block)")

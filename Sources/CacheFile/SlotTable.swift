@@ -7,7 +7,8 @@
 // 24 u64 epoch    in which it became dirty          6 u16 zero
 // 32 u8 state 33 u8 flags 34 u8 baseKind 35 u8 heat 8 u64 first half of the file UUID
 // 36 24 bytes base                                 16 u32 allocation group  20 u32 page number
-// 60 u32 crc      (kind 'E', index slot)           24 u32 generation        28 u32 crc
+// 60 u32 crc      (kind 'E', index slot)           24 u32 generation
+//                                                  28 u32 crc, this and all entry crcs as zero
 //                                                  32 u64 lsn               40 zero
 // cold entry: validity bitmap, 8 bytes for each 64 granules; u32 crc for each granule; padded to 8
 
@@ -197,12 +198,7 @@ public final class SlotTable {
     /// Stamps the header and all checksums of a page. Returns the page's CRC.
     package func seal(_ number: Int, generation: UInt32, lsn: LSN) -> UInt32 {
         let bytes = page(number)
-        if geometry.isHot(number) {
-            for (index, slot) in geometry.slots(inHotPage: number).enumerated() {
-                let at = Geometry.pageHeaderSize + index * Geometry.hotEntrySize
-                bytes.setField(at + 60, entryCRC(bytes, at: at, slot: slot))
-            }
-        }
+        clearEntryCRCs(bytes, number)
         let identity = geometry.pageIdentity(number)
         bytes.setField(0, Self.pageMagic)
         bytes.setField(4, (geometry.isHot(number) ? SeedSpace.Kind.hotPage : .coldPage).rawValue)
@@ -216,7 +212,24 @@ public final class SlotTable {
         bytes.setField(32, lsn)
         let crc = Checksum.crc32c(UnsafeRawBufferPointer(bytes), seed: seed(number))
         bytes.setField(28, crc)
+        if geometry.isHot(number) {
+            for (index, slot) in geometry.slots(inHotPage: number).enumerated() {
+                let at = Geometry.pageHeaderSize + index * Geometry.hotEntrySize
+                bytes.setField(at + 60, entryCRC(bytes, at: at, slot: slot))
+            }
+        }
         return crc
+    }
+
+    /// The page's CRC takes those of the entries as zero. An entry with its own CRC is a codeword:
+    /// any other intact entry in its place would leave a CRC over both unchanged, so that a page
+    /// torn between old and new entries would pass.
+    private func clearEntryCRCs(_ bytes: UnsafeMutableRawBufferPointer, _ number: Int) {
+        guard geometry.isHot(number) else { return }
+        for index in 0..<geometry.slots(inHotPage: number).count {
+            bytes.setField(
+                Geometry.pageHeaderSize + index * Geometry.hotEntrySize + 60, UInt32(0))
+        }
     }
 
     private func entryCRC(_ bytes: UnsafeMutableRawBufferPointer, at: Int, slot: Int) -> UInt32 {
@@ -245,17 +258,18 @@ public final class SlotTable {
             return false
         }
         copy.setField(28, UInt32(0))
+        clearEntryCRCs(copy, number)
         guard Checksum.crc32c(scratch.bytes, seed: seed(number)) == crc else { return false }
-        copy.setField(28, crc)
-        target.copyMemory(from: scratch.bytes)
+        // The page's CRC leaves out those of the entries; they have to be right themselves.
+        if geometry.isHot(number) {
+            for (index, slot) in geometry.slots(inHotPage: number).enumerated() {
+                let at = Geometry.pageHeaderSize + index * Geometry.hotEntrySize
+                let known: UInt32 = bytes.field(at + 60)
+                if entryCRC(copy, at: at, slot: slot) != known { return false }
+            }
+        }
+        target.copyMemory(from: bytes)
+        target.setField(5, UInt8(0))
         return true
-    }
-
-    /// Whether the entry's own checksum, as read from the file, is right.
-    package func isEntryIntact(_ slot: Int) -> Bool {
-        let place = geometry.hotPlace(slot)
-        let bytes = page(place.page)
-        return bytes.field(place.offset + 60, UInt32.self)
-            == entryCRC(bytes, at: place.offset, slot: slot)
     }
 }

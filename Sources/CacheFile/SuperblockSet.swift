@@ -25,7 +25,7 @@ public struct SuperblockSet: Sendable {
         } else {
             try probe(file, size: size, into: &found)
         }
-        guard let current = found.values.max(by: { $0.generation < $1.generation }) else {
+        guard let current = newest(found) else {
             if let head, Superblock.hasMagic(head.bytes) {
                 throw CacheFileError(.needsCheck, "SB_NONE: no superblock copy is intact")
             }
@@ -34,8 +34,16 @@ public struct SuperblockSet: Sendable {
         try rejectUnsupported(current)
         try rejectFork(current, found)
         try rejectImpossible(current)
-        let bad = current.copies.filter { found[$0]?.generation != current.generation }
+        let bad = current.copies.filter { found[$0] != current }
         return SuperblockSet(current: current, badCopies: bad)
+    }
+
+    /// The highest generation. Two different superblocks may have it: one whose flush a power cut
+    /// stopped, and the one that the recovery after it wrote and could not flush either. Nothing
+    /// depends on either, so both are right; the later session is taken, then the lower copy.
+    private static func newest(_ found: [Int: Superblock]) -> Superblock? {
+        let order = found.sorted { $0.key < $1.key }.map(\.value)
+        return order.max { ($0.generation, $0.session) < ($1.generation, $1.session) }
     }
 
     private static func readBlock(
@@ -113,12 +121,6 @@ public struct SuperblockSet: Sendable {
     private static func rejectFork(
         _ current: Superblock, _ found: [Int: Superblock]
     ) throws(CacheFileError) {
-        for sb in found.values where sb.generation == current.generation {
-            if sb.crc != current.crc {
-                throw CacheFileError(
-                    .needsCheck, "SB_FORK: two superblocks of generation \(sb.generation) differ")
-            }
-        }
         for sb in found.values where sb.generation &+ 1 == current.generation {
             if sb.crc != current.parentCRC {
                 throw CacheFileError(

@@ -165,14 +165,19 @@ struct SuperblockTests {
         #expect(error?.message.hasPrefix("SB_FORK") == true)
     }
 
-    @Test("two intact copies of one generation that differ are a fork")
-    func forkWithinPair() throws {
+    @Test("of two intact superblocks of one generation the later session counts, then the lower copy")
+    func twoOfOneGeneration() throws {
         let file = try Self.mountedFile()
-        var sb = try #require(file.superblock(2))
-        sb.host = "elsewhere"
-        file.put(sb, copies: [3])
-        let error = refusal { () throws(CacheFileError) in _ = try SuperblockSet.read(file) }
-        #expect(error?.message.hasPrefix("SB_FORK") == true)
+        let first = try #require(file.superblock(2))
+        var second = first
+        second.host = "elsewhere"
+        file.put(second, copies: [3])
+        #expect(try SuperblockSet.read(file).current == first)
+        #expect(try SuperblockSet.read(file).badCopies == [3])
+        second.session += 1
+        file.put(second, copies: [3])
+        #expect(try SuperblockSet.read(file).current == second)
+        #expect(try SuperblockSet.read(file).badCopies == [2])
     }
 
     @Test("unknown features: compatible ones are ignored, incompatible ones refused")

@@ -38,7 +38,8 @@ extension SimWorld {
         let ring = geometry.ringOffset..<geometry.ringOffset + geometry.ringLength
         let isRing = ring.contains(range.lowerBound)
         let isSlot = geometry.zones.contains {
-            ($0.slotsOffset..<$0.slotsOffset + $0.slots * geometry.blockSize).contains(range.lowerBound)
+            ($0.slotsOffset..<$0.slotsOffset + $0.slots * geometry.blockSize).contains(
+                range.lowerBound)
         }
         switch region {
         case .ring: return isRing
@@ -103,7 +104,9 @@ extension SimWorld {
         let buffer = compareBuffer
         for block in 0..<UInt64(plan.volumeBlocks) {
             if store.asOf(block) > lsn {
-                throw Violation("\(what): I8: the store has block \(block) as of \(store.asOf(block)), R = \(lsn)")
+                throw Violation(
+                    "\(what): I8: the store has block \(block) as of \(store.asOf(block)), R = \(lsn)"
+                )
             }
             let slot = state.slot(of: block)
             for granule in 0..<geometry.granulesPerBlock {
@@ -121,12 +124,14 @@ extension SimWorld {
                         guard case .ring(let position) = overlay.place else {
                             throw Violation("\(what): an overlay in memory")
                         }
-                        let offset = geometry.ringOffset + Int(position % UInt64(geometry.ringLength))
+                        let offset =
+                            geometry.ringOffset + Int(position % UInt64(geometry.ringLength))
                         try disk.read(into: bytes, at: offset, .direct)
                     case .zeros: memset(buffer.base, 0, size)
                     case .missing, nil:
                         if let object = store.objects[block] {
-                            bytes.copyBytes(from: object.bytes[granule * size..<(granule + 1) * size])
+                            bytes.copyBytes(
+                                from: object.bytes[granule * size..<(granule + 1) * size])
                         } else {
                             memset(buffer.base, 0, size)
                         }
@@ -138,10 +143,12 @@ extension SimWorld {
                     throw Violation("\(what): reading block \(block): \(error)")
                 }
                 if let crc,
-                    GranuleChecksum.of(buffer.bytes, block: block, granule: granule, geometry, engine.seeds)
+                    GranuleChecksum.of(
+                        buffer.bytes, block: block, granule: granule, geometry, engine.seeds)
                         != crc
                 {
-                    throw Violation("\(what): block \(block) granule \(granule) does not match its checksum")
+                    throw Violation(
+                        "\(what): block \(block) granule \(granule) does not match its checksum")
                 }
                 if let at = oracle.firstDifference(
                     buffer.bytes, block: block, at: granule * size, asOf: lsn)
@@ -235,7 +242,9 @@ extension SimWorld {
         case .superblockWritten: coverage.hit(.crashSuperblockWritten)
         }
         let length = UInt64(geometry.ringLength)
-        if engine.journal.tail / length != engine.journal.end / length { coverage.hit(.crashWrappedRing) }
+        if engine.journal.tail / length != engine.journal.end / length {
+            coverage.hit(.crashWrappedRing)
+        }
         if engine.snapshotStatistics().checkpoints == 0 { coverage.hit(.crashBeforeCheckpoint) }
         if writesWaiting > 0 { coverage.hit(.crashWritesWaiting) }
         if isStopping { coverage.hit(.crashFinalCheckpoint) }

@@ -66,7 +66,8 @@ enum FaultHistory {
         } else if world.random.chance(50) {
             world.disk.inject(.fail(kind), onNth: nth, .write)
         } else {
-            world.disk.inject(.short(bytes: world.random.within(0...8) * 512, kind), onNth: nth, .write)
+            world.disk.inject(
+                .short(bytes: world.random.within(0...8) * 512, kind), onNth: nth, .write)
         }
         world.hasFault = true
         var after = 60

@@ -69,7 +69,7 @@ package final class Oracle {
     func apply(_ bytes: [UInt8], at offset: Int, block: UInt64, _ granules: GranuleSet, lsn: LSN) {
         let blockStart = Int(block) * geometry.blockSize
         let size = geometry.granuleSize
-        granules.forEach { granule in
+        for granule in granules.runs.joined() {
             let low = max(offset, blockStart + granule * size)
             let high = min(offset + bytes.count, blockStart + (granule + 1) * size)
             var position = low
@@ -88,9 +88,11 @@ package final class Oracle {
         let old = cells[cell][cells[cell].count - 1].content
         let start = contents.count
         if range.count == Self.cellSize {
-            contents.append(contentsOf: bytes[range.lowerBound - offset..<range.upperBound - offset])
+            contents.append(
+                contentsOf: bytes[range.lowerBound - offset..<range.upperBound - offset])
         } else {
-            contents.append(contentsOf: Array(contents[old * Self.cellSize..<(old + 1) * Self.cellSize]))
+            contents.append(
+                contentsOf: Array(contents[old * Self.cellSize..<(old + 1) * Self.cellSize]))
             for position in range {
                 contents[start + position % Self.cellSize] = bytes[position - offset]
             }
@@ -100,7 +102,9 @@ package final class Oracle {
 
     /// Contents that the store had before the first write.
     func setInitial(_ block: UInt64, _ bytes: [UInt8]) {
-        apply(bytes, at: Int(block) * geometry.blockSize, block: block, .all(geometry.granulesPerBlock), lsn: 0)
+        apply(
+            bytes, at: Int(block) * geometry.blockSize, block: block,
+            .all(geometry.granulesPerBlock), lsn: 0)
     }
 
     /// The world goes on from what recovery made of it: writes above `lsn` never were.

@@ -46,7 +46,8 @@ final class PendingItem {
         switch kind {
         case .group(let group):
             guard let flags = group.header?.flags else { return .crashGroupWrite }
-            return flags.contains(.seal) ? .crashSealWrite
+            return flags.contains(.seal)
+                ? .crashSealWrite
                 : flags.contains(.pad) ? .crashPadWrite : .crashGroupWrite
         case .flush: return .crashFlush
         case .slot(let write):

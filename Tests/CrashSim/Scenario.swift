@@ -33,7 +33,8 @@ extension SimWorld {
 
     func writeGranules(_ block: Int, _ granules: Range<Int>) {
         let size = geometry.granuleSize
-        write(content(granules.count * size), at: block * plan.blockSize + granules.lowerBound * size)
+        write(
+            content(granules.count * size), at: block * plan.blockSize + granules.lowerBound * size)
         settle()
     }
 
@@ -77,7 +78,8 @@ extension SimWorld {
     func first(_ name: ItemName) throws(Violation) -> PendingItem {
         guard let item = pending.first(where: { isKind($0, name) }) else {
             throw Violation(
-                "scenario: no \(name) is under way; before: \(log.suffix(12).joined(separator: "; "))")
+                "scenario: no \(name) is under way; before: \(log.suffix(12).joined(separator: "; "))"
+            )
         }
         return item
     }
@@ -132,7 +134,8 @@ extension SimWorld {
 
     func require(_ condition: Bool, _ what: String) throws(Violation) {
         if !condition {
-            throw Violation("scenario: not so: \(what); before: \(log.suffix(12).joined(separator: "; "))")
+            throw Violation(
+                "scenario: not so: \(what); before: \(log.suffix(12).joined(separator: "; "))")
         }
     }
 }

@@ -13,6 +13,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     case destageReturnsAfterMove = "S5"
     case twoWritesToOneGranule = "S6"
     case killBeforeFirstCheckpoint = "S7"
+    case deadGroupsStayDead = "S8"
     case crashInsideMount = "S9"
     case checkpointBetweenPages = "S18"
     case readerHoldsLocation = "S19"
@@ -32,6 +33,7 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .destageReturnsAfterMove: try s5()
         case .twoWritesToOneGranule: try s6()
         case .killBeforeFirstCheckpoint: try s7()
+        case .deadGroupsStayDead: try s8()
         case .crashInsideMount: try s9()
         case .checkpointBetweenPages: try s18()
         case .readerHoldsLocation: try s19()
@@ -181,6 +183,25 @@ package enum Scenario: String, CaseIterable, Sendable {
             world.writeBlock(1)
             try world.finishAllChecked()
         }
+    }
+
+    /// The log is cut where a slot does not match, later groups being intact; then the very same
+    /// bytes are written into the very same slots. The dead groups must not come alive.
+    private func s8() throws {
+        let world = try SimWorld.quiet()
+        for block in 0..<3 {
+            world.writeBlock(block)
+            try world.finishAll()
+        }
+        let lost = world.recentWrites
+        try world.crashAndContinue(.keepOnly(.ring))
+        try world.require(world.engine.journal.assigned < 3, "the log is cut")
+        for (bytes, offset) in lost {
+            world.write(bytes, at: offset)
+            try world.finish(.userSlot)
+            try world.checkAll()
+        }
+        try world.finishAllChecked()
     }
 
     /// Writes, kill, and a crash in every step of the mount.

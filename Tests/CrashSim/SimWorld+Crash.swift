@@ -12,13 +12,16 @@ extension SimWorld {
     /// Takes one crash image of what is on the disk now and recovers it on a copy.
     func probe(_ kind: CrashKind) throws(Violation) {
         let image = crashed(kind, disk, &random)
-        coverage.sawImage(image.cache.contentHash)
+        let hash = image.cache.contentHash
+        coverage.sawImage(hash)
         countCrashPoint()
+        if try isKnown(hash, floor: floor(kind)) { return }
         // After a failed flush the page cache may hold what the medium never will (D5): what a
         // second crash leaves is not the engine's promise.
         let again = hasFault ? 16 : random.below(16)
         let before = again < 3 ? image.copy() : nil
         let first = try recover(image, floor: floor(kind), "\(kind)")
+        known[hash] = first.lsn
         switch again {
         case 0:
             guard let before else { break }
@@ -34,6 +37,13 @@ extension SimWorld {
             let isRare = !first.cache.droppedFills.isEmpty
             if isRare, !hasFault, !isStopping, random.chance(30) { try resume(first, image) }
         }
+    }
+
+    /// Whether this image was recovered before; throws when more has been promised since.
+    func isKnown(_ hash: UInt64, floor: LSN) throws(Violation) -> Bool {
+        guard let lsn = known[hash] else { return false }
+        if lsn >= floor { return true }
+        throw Violation("an image known to give R = \(lsn), but LSN \(floor) was promised")
     }
 
     private func probeAgain(_ image: SimDisk, _ lsn: LSN) throws(Violation) {
@@ -57,13 +67,16 @@ extension SimWorld {
             coverage.hit(.cutInRecovery)
             for next in Self.kinds {
                 let again = crashed(next, cut, &random)
-                coverage.sawImage(again.cache.contentHash)
+                let hash = again.cache.contentHash
+                coverage.sawImage(hash)
                 // Before recovery's own flush a power cut may still take what a kill had left.
                 var least = lsn
                 if step == 1, case .kill = kind {
                     if case .kill = next {} else { least = floor(next) }
                 }
-                _ = try recover(again, floor: least, ceiling: lsn, "\(kind), \(next) in step \(step) of recovery")
+                if try isKnown(hash, floor: least) { continue }
+                let what = "\(kind), \(next) in step \(step) of recovery"
+                known[hash] = try recover(again, floor: least, ceiling: lsn, what).lsn
             }
         }
     }
@@ -77,13 +90,14 @@ extension SimWorld {
         } else {
             offset = geometry.superblockOffset(random.below(4))
         }
-        image.flip(bit: random.below(8), at: offset + random.below(isPage ? 4096 : 544))
+        let byte = random.below(isPage ? 4096 : 544)
+        image.flip(bit: random.below(8), at: offset + byte)
         do {
             _ = try CacheFiles.inspect(image)
         } catch {
             // Both copies of the newest superblock cannot be lost by one bit; a page can.
             if isPage, error.message.hasPrefix("PAGE_BAD") { return }
-            throw Violation("one bit at \(offset): \(error.message)")
+            throw Violation("one bit at \(offset) + \(byte): \(error.message)")
         }
         _ = try recover(image, floor: lsn, ceiling: lsn, "one bit at \(offset)")
     }
@@ -189,7 +203,9 @@ extension SimWorld {
         if let finding = found.findings.first(where: { $0.severity != .info }) {
             throw Violation("after a clean stop: \(finding.code) \(finding.message)")
         }
-        if oracle.acknowledged > oracle.durable { throw Violation("a clean stop left LSNs volatile") }
+        if oracle.acknowledged > oracle.durable {
+            throw Violation("a clean stop left LSNs volatile")
+        }
         coverage.sawImage(image.cache.contentHash)
         let recovered = try recover(image, floor: oracle.cutFloor, "clean stop")
         try resume(recovered, image)

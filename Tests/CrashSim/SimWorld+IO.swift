@@ -15,7 +15,9 @@ extension SimWorld {
         }
         switch item.kind {
         case .group(let group):
-            if item.error == nil { oracle.groupReturned(first: group.firstLSN, last: group.lastLSN) }
+            if item.error == nil {
+                oracle.groupReturned(first: group.firstLSN, last: group.lastLSN)
+            }
             note("group \(group.firstLSN)...\(group.lastLSN) returned")
             end(item) { engine.groupWritten(group, item.error) }
         case .flush:
@@ -131,7 +133,9 @@ extension SimWorld {
         if asOf > oracle.cutFloor {
             broken("I8: block \(task.block) sent as of \(asOf), durable is \(oracle.cutFloor)")
         }
-        if let offset = oracle.firstDifference(task.buffer.bytes, block: task.block, at: 0, asOf: asOf) {
+        if let offset = oracle.firstDifference(
+            task.buffer.bytes, block: task.block, at: 0, asOf: asOf)
+        {
             broken("block \(task.block) sent with other content at \(offset) than as of \(asOf)")
         }
         if fails() {
@@ -146,6 +150,7 @@ extension SimWorld {
     @discardableResult
     private func perform(_ task: UploadTask) -> ObjectVersion {
         let asOf = task.upload.asOf
+        known = [:]
         if task.isZero {
             coverage.hit(.storeDeletes)
             store.delete(task.block, asOf: asOf)

@@ -14,9 +14,12 @@ extension SimWorld {
         let stamp = writeCount &* 0x9E37_79B9_7F4A_7C15
         bytes.withUnsafeMutableBytes { target in
             for index in 0..<count / 8 {
-                target.storeBytes(of: stamp &+ UInt64(index), toByteOffset: index * 8, as: UInt64.self)
+                target.storeBytes(
+                    of: stamp &+ UInt64(index), toByteOffset: index * 8, as: UInt64.self)
             }
-            for index in count / 8 * 8..<count { target[index] = UInt8(truncatingIfNeeded: writeCount) | 1 }
+            for index in count / 8 * 8..<count {
+                target[index] = UInt8(truncatingIfNeeded: writeCount) | 1
+            }
         }
         return bytes
     }
@@ -159,7 +162,8 @@ extension SimWorld {
         let blocks = low / size...(high - 1) / size
         let known = oracle.assigned
         let request = ReadRequest(
-            buffer: AlignedBuffer(high - low), range: range.lowerBound - low..<range.upperBound - low,
+            buffer: AlignedBuffer(high - low),
+            range: range.lowerBound - low..<range.upperBound - low,
             parts: blocks.count
         ) { [unowned self] result in finished(range, since: known, result) }
         usersRunning += 1

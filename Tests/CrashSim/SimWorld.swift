@@ -34,6 +34,9 @@ package final class SimWorld: @unchecked Sendable {
     var checkpointsAtMount = 0
     var writeCount: UInt64 = 0
     var lastBlock = 0
+    /// R of the crash images recovered in this session with the store as it is: the same image
+    /// again can break a promise only through a higher floor.
+    var known: [UInt64: LSN] = [:]
     /// The last writes, whoever lived to see them.
     var recentWrites: [(bytes: [UInt8], offset: Int)] = []
     /// The first broken promise.
@@ -68,6 +71,7 @@ package final class SimWorld: @unchecked Sendable {
     func attach() {
         engine.trace = { [unowned self] record, lsn in traced(record, lsn) }
         pending = []
+        known = [:]
         parts = [:]
         keptOps = []
         usersRunning = 0
@@ -93,7 +97,9 @@ package final class SimWorld: @unchecked Sendable {
 
     private func traced(_ record: Record, _ lsn: LSN) {
         note("LSN \(lsn) \(record.brief)")
-        if lsn != oracle.assigned + 1, lsn <= oracle.assigned { broken("LSN \(lsn) assigned twice") }
+        if lsn != oracle.assigned + 1, lsn <= oracle.assigned {
+            broken("LSN \(lsn) assigned twice")
+        }
         oracle.noteRecord(lsn)
         let block: UInt64
         let granules: GranuleSet
@@ -146,8 +152,12 @@ package final class SimWorld: @unchecked Sendable {
         engine.checkInvariants()
         let journal = (engine.journal.assigned, engine.journal.written, engine.journal.durable)
         if engine.poison == nil {
-            if journal.1 > oracle.written { broken("written \(journal.1), on disk \(oracle.written)") }
-            if journal.2 > oracle.durable { broken("durable \(journal.2), on disk \(oracle.durable)") }
+            if journal.1 > oracle.written {
+                broken("written \(journal.1), on disk \(oracle.written)")
+            }
+            if journal.2 > oracle.durable {
+                broken("durable \(journal.2), on disk \(oracle.durable)")
+            }
         }
         if !disk.violations.isEmpty { broken("disk: \(disk.violations)") }
     }
@@ -224,7 +234,8 @@ extension Record {
             "MAP \(map.block) slot \(map.slot) from \(Int32(bitPattern: map.oldSlot)) "
                 + "\(map.granules.runs) flags \(map.flags.rawValue)"
         case .clean(let clean): "CLEAN \(clean.block) slot \(clean.slot) as of \(clean.asOf)"
-        case .evict(let evict): "EVICT \(evict.block) slot \(evict.slot) \(evict.granules?.runs ?? [])"
+        case .evict(let evict):
+            "EVICT \(evict.block) slot \(evict.slot) \(evict.granules?.runs ?? [])"
         case .epoch(let epoch): "EPOCH \(epoch)"
         }
     }

@@ -28,7 +28,8 @@ struct CrashSimulationTests {
         print(
             "CRASHSIM seed=1..\(seed - 1) images=\(total.images) distinct=\(total.distinct.count) "
                 + "violations=\(total.violations)")
-        let missing = total.missing(Self.imagesMin / 2000, but: [.pageMateUsed: 1, .crashPadWrite: 1])
+        let missing = total.missing(
+            Self.imagesMin / 2000, but: [.pageMateUsed: 1, .crashPadWrite: 1])
         #expect(missing.isEmpty, "branches that the histories no longer reach")
     }
 

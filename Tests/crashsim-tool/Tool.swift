@@ -34,7 +34,9 @@ private func runScenarios() -> Int32 {
 
 /// The program; returns its exit status.
 func runTool(_ arguments: [String]) -> Int32 {
-    var values: [String: UInt64] = ["--seconds": 10, "--seed": 1, "--histories": .max, "--steps": 400]
+    var values: [String: UInt64] = [
+        "--seconds": 10, "--seed": 1, "--histories": .max, "--steps": 400,
+    ]
     var keepsLog = false
     var goesOn = false
     var rest = arguments[...]
@@ -75,7 +77,8 @@ func runTool(_ arguments: [String]) -> Int32 {
         }
         seed += 1
     }
-    let seconds = Double((ContinuousClock.now - started).components.attoseconds) / 1e18
+    let seconds =
+        Double((ContinuousClock.now - started).components.attoseconds) / 1e18
         + Double((ContinuousClock.now - started).components.seconds)
     print(total.table)
     print(
