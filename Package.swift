@@ -103,7 +103,7 @@ let package = Package(
             dependencies: ["s3backer", "BlockCache", "BlockStore", "CacheFile"],
             swiftSettings: strict),
         .testTarget(
-            name: "MountTests", dependencies: ["s3backer", "cachecheck", "CacheFile", "FileIO"],
+            name: "MountTests", dependencies: ["s3backer", "cachecheck", "CacheFile", "FileIO", "CSys"],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
