@@ -22,6 +22,10 @@ let package = Package(
         .target(name: "CDaemon"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
+        .systemLibrary(
+            name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+
         // The engine; arrows point one way, see docs/architecture.md.
         .target(name: "FileIO", dependencies: ["CSys"], swiftSettings: strict),
         .target(name: "Journal", dependencies: ["FileIO"], swiftSettings: strict),
@@ -35,10 +39,20 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // Blocks in a bucket; the engine never imports it.
+        .target(
+            name: "S3IO",
+            dependencies: [
+                "BlockStore", "FileIO", "COpenSSL", "CCurl", "CExpat",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+
         .executableTarget(
             name: "s3backer",
             dependencies: [
-                "BlockCache", "BlockStore", "CacheFile", "FileIO", "CSys", "CFuse", "CDaemon",
+                "S3IO", "BlockCache", "BlockStore", "CacheFile", "FileIO", "CSys", "CFuse",
+                "CDaemon",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -101,6 +115,13 @@ let package = Package(
         .testTarget(
             name: "s3backerTests",
             dependencies: ["s3backer", "BlockCache", "BlockStore", "CacheFile"],
+            swiftSettings: strict),
+        .target(name: "S3TestServers", path: "Tests/S3TestServers", swiftSettings: strict),
+        .testTarget(
+            name: "S3IOTests", dependencies: ["S3IO", "BlockStore", "S3TestServers"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "S3MountTests", dependencies: ["s3backer", "CacheFile", "S3TestServers"],
             swiftSettings: strict),
         .testTarget(
             name: "MountTests", dependencies: ["s3backer", "cachecheck", "CacheFile", "FileIO", "CSys"],

@@ -12,6 +12,32 @@ public enum Digest {
         compute(bytes, EVP_sha256(), byteCount: 32)
     }
 
+    /// HMAC with SHA-256, 32 bytes.
+    public static func hmacSHA256(key: [UInt8], _ message: [UInt8]) -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: 32)
+        var length: UInt32 = 0
+        let result = HMAC(
+            EVP_sha256(), key, Int32(key.count), message, message.count, &digest, &length)
+        precondition(result != nil && length == 32, "libcrypto cannot compute a digest")
+        return digest
+    }
+
+    /// The usual base64 with padding.
+    public static func base64(_ bytes: [UInt8]) -> String {
+        let alphabet = Array(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        var text: [UInt8] = []
+        for start in stride(from: 0, to: bytes.count, by: 3) {
+            let group = bytes[start..<min(start + 3, bytes.count)]
+            let bits = group.reduce(0) { $0 << 8 | Int($1) } << (8 * (3 - group.count))
+            for index in 0..<4 {
+                let isPadding = index > group.count
+                text.append(isPadding ? 0x3d : alphabet[bits >> (18 - 6 * index) & 63])
+            }
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
+
     /// Two lowercase digits for each byte.
     public static func hex(_ bytes: [UInt8]) -> String {
         let digits = Array("0123456789abcdef".utf8)

@@ -9,6 +9,26 @@ public struct CacheHolder: Sendable {
     public let host: String
 }
 
+/// A cache file that no other process can open, before its session begins.
+public struct LockedCacheFile: Sendable {
+    let file: PosixFile
+    /// As the session before left it.
+    let superblock: Superblock
+
+    /// 16 bytes, zero when the file was made for a volume without.
+    public var volumeUUID: [UInt8] { superblock.volumeUUID }
+    public var blockSize: Int { Int(superblock.blockSize) }
+    public var volumeBlocks: UInt64 { superblock.volumeBlocks }
+    /// Value of the mount token of the session before; 0: none.
+    public var mountToken: UInt64 { superblock.mountToken }
+
+    /// Throws what opening the file for this volume would: `.otherVolume`, `.otherBlockSize`,
+    /// `.otherSize`.
+    public func check(_ identity: VolumeIdentity) throws(CacheFileError) {
+        try Binding.check(superblock, identity)
+    }
+}
+
 /// Cache files by path: create, open, look into.
 public enum CacheFiles {
     /// Creates a cache file; appears under `path` only when complete. Mode 0600.
@@ -41,18 +61,31 @@ public enum CacheFiles {
         try io { () throws(FileError) in try PosixFile.flushDirectory(of: path) }
     }
 
-    /// Opens, locks, recovers and begins a session. Throws `.locked` when in use.
-    public static func open(
-        _ path: String, identity: VolumeIdentity, info: SessionInfo
-    ) throws(CacheFileError) -> OpenedCache {
+    /// Opens and locks a file without a session, to see what it belongs to. Throws `.locked` when
+    /// in use.
+    public static func lock(_ path: String) throws(CacheFileError) -> LockedCacheFile {
         let file = try io { () throws(FileError) in
             let file = try PosixFile.open(path, readOnly: false)
             try file.lock(exclusive: true)
             return file
         }
-        let cache = try SessionStart.open(file, identity: identity, info: info)
-        cache.warnings = warnings(file)
+        return LockedCacheFile(file: file, superblock: try SuperblockSet.read(file).current)
+    }
+
+    /// Recovers a locked file and begins a session.
+    public static func open(
+        _ locked: LockedCacheFile, identity: VolumeIdentity, info: SessionInfo
+    ) throws(CacheFileError) -> OpenedCache {
+        let cache = try SessionStart.open(locked.file, identity: identity, info: info)
+        cache.warnings = warnings(locked.file)
         return cache
+    }
+
+    /// Locks, recovers and begins a session. Throws `.locked` when in use.
+    public static func open(
+        _ path: String, identity: VolumeIdentity, info: SessionInfo
+    ) throws(CacheFileError) -> OpenedCache {
+        try open(lock(path), identity: identity, info: info)
     }
 
     /// The same engine on a file in memory.

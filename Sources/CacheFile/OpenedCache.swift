@@ -17,9 +17,12 @@ public struct VolumeIdentity: Sendable, Equatable {
         self.blockSize = blockSize
         self.volumeBlocks = volumeBlocks
     }
+
+    /// Whether the volume has a UUID.
+    public var hasUUID: Bool { volumeUUID.contains { $0 != 0 } }
 }
 
-/// Who mounts, for diagnosis only.
+/// Who mounts: for diagnosis, and to know one's own mount token again.
 public struct SessionInfo: Sendable {
     public var creator: String
     public var mounter: String
@@ -27,13 +30,19 @@ public struct SessionInfo: Sendable {
     public var bootID: [UInt8]
     /// Seconds since 1970.
     public var mountedAt: UInt64
+    /// Value of the mount token in the store; 0: none. nil keeps the one of the session before.
+    public var mountToken: UInt64?
 
-    public init(creator: String, mounter: String, host: String, bootID: [UInt8], mountedAt: UInt64) {
+    public init(
+        creator: String, mounter: String, host: String, bootID: [UInt8], mountedAt: UInt64,
+        mountToken: UInt64? = nil
+    ) {
         self.creator = creator
         self.mounter = mounter
         self.host = host
         self.bootID = bootID.count == 16 ? bootID : [UInt8](repeating: 0, count: 16)
         self.mountedAt = mountedAt
+        self.mountToken = mountToken
     }
 }
 
@@ -120,7 +129,7 @@ public enum SessionStart {
         let recovered = try Recovery.run(file)
         observe(recovered)
         if let identity { try Binding.check(recovered.superblock, identity) }
-        let sb = try begin(file, recovered, info)
+        let sb = try begin(file, recovered, identity, info)
         let checkpointer = Checkpointer(
             geometry: recovered.geometry, seeds: recovered.seeds, superblock: sb,
             root: recovered.root)
@@ -131,7 +140,8 @@ public enum SessionStart {
 
     /// Step 8: the session exists once its superblock is durable; nothing was written before.
     private static func begin(
-        _ file: any FileIO, _ recovered: RecoveredFile, _ info: SessionInfo
+        _ file: any FileIO, _ recovered: RecoveredFile, _ identity: VolumeIdentity?,
+        _ info: SessionInfo
     ) throws(CacheFileError) -> Superblock {
         let geometry = recovered.geometry
         let old = recovered.superblock
@@ -150,6 +160,9 @@ public enum SessionStart {
             sb.host = info.host
             sb.bootID = info.bootID
             sb.mountedAt = info.mountedAt
+            if let token = info.mountToken { sb.mountToken = token }
+            // A volume may get its UUID after the file was made.
+            if let identity, identity.hasUUID { sb.volumeUUID = identity.volumeUUID }
             try SuperblockSet.write(sb, to: file) { geometry.superblockOffset($0) }
             try file.flush()
             return sb

@@ -26,10 +26,32 @@ struct CacheOpening {
         self.readiness = readiness
     }
 
+    /// Locks the cache file, so that the mount before this one has finished with the volume.
     /// Blocks while another s3backer finishes with the file.
-    func open() throws(StartupError) -> OpenedCache {
-        let identity = Self.identity(plan)
-        let info = Self.session(plan)
+    ///
+    /// - Returns: nil when there is no file yet, or none is wanted.
+    func lock() throws(StartupError) -> LockedCacheFile? {
+        guard let file = plan.cacheFile else { return nil }
+        var waiting = Waiting()
+        while true {
+            do throws(CacheFileError) {
+                return try CacheFiles.lock(file.path)
+            } catch {
+                switch error.kind {
+                case .missing: return nil
+                case .locked: try wait(&waiting, file.path)
+                default: throw CacheFailure.explain(error, path: file.path)
+                }
+            }
+        }
+    }
+
+    /// Begins a session on the locked file, or on a new one.
+    func open(
+        _ locked: LockedCacheFile?, _ claim: VolumeClaim
+    ) throws(StartupError) -> OpenedCache {
+        let identity = Self.identity(plan, uuid: claim.volumeUUID)
+        let info = Self.session(plan, token: claim.mountToken)
         guard let file = plan.cacheFile else {
             do throws(CacheFileError) {
                 return try CacheFiles.openInMemory(
@@ -40,9 +62,36 @@ struct CacheOpening {
                         + "use another --blockCacheSize")
             }
         }
-        let cache = try openFile(file, identity, info)
-        report(cache, file.path)
-        return cache
+        if let locked { return try begin(locked, file, identity, info) }
+        let isOurs = try create(file, identity, info)
+        do throws(StartupError) {
+            guard let made = try lock() else {
+                throw StartupError(
+                    "--blockCacheFile=\(file.path): disappeared; choose another file")
+            }
+            return try begin(made, file, identity, info)
+        } catch {
+            if isOurs { discard() }
+            throw error
+        }
+    }
+
+    /// Removes the cache file of a start that failed.
+    func discard() {
+        if let file = plan.cacheFile { unlink(file.path) }
+    }
+
+    private func begin(
+        _ locked: LockedCacheFile, _ file: MountPlan.CacheFilePlan, _ identity: VolumeIdentity,
+        _ info: SessionInfo
+    ) throws(StartupError) -> OpenedCache {
+        do throws(CacheFileError) {
+            let cache = try CacheFiles.open(locked, identity: identity, info: info)
+            report(cache, file.path)
+            return cache
+        } catch {
+            throw CacheFailure.explain(error, path: file.path)
+        }
     }
 
     private func report(_ cache: OpenedCache, _ path: String) {
@@ -61,41 +110,20 @@ struct CacheOpening {
 
     // MARK: Opening and waiting
 
-    private func openFile(
-        _ file: MountPlan.CacheFilePlan, _ identity: VolumeIdentity, _ info: SessionInfo
-    ) throws(StartupError) -> OpenedCache {
-        var waiting = Waiting()
-        var isCreated = false
-        while true {
-            do throws(CacheFileError) {
-                return try CacheFiles.open(file.path, identity: identity, info: info)
-            } catch {
-                switch error.kind {
-                case .missing where !isCreated:
-                    try create(file, identity, info)
-                    isCreated = true
-                case .locked:
-                    try wait(&waiting, file.path)
-                default:
-                    throw CacheFailure.explain(error, path: file.path)
-                }
-            }
-        }
-    }
-
+    /// - Returns: False when somebody else was faster.
     private func create(
         _ file: MountPlan.CacheFilePlan, _ identity: VolumeIdentity, _ info: SessionInfo
-    ) throws(StartupError) {
+    ) throws(StartupError) -> Bool {
         do throws(CacheFileError) {
             try CacheFiles.create(
                 file.path, identity: identity, slots: slots, info: info,
                 ringBytes: file.ringBytes)
         } catch {
-            // Somebody else was faster: open theirs.
-            if error.kind == .exists { return }
+            if error.kind == .exists { return false }
             throw CacheFailure.explain(error, path: file.path)
         }
         logger.notice("created \(file.path) for \(slots) blocks")
+        return true
     }
 
     private struct Waiting {
@@ -136,49 +164,40 @@ struct CacheOpening {
 
     // MARK: Identity
 
-    static func identity(_ plan: MountPlan) -> VolumeIdentity {
+    static func identity(_ plan: MountPlan, uuid: [UInt8]) -> VolumeIdentity {
         let text = Array(bindingText(plan).utf8)
         return VolumeIdentity(
             binding: text.withUnsafeBytes { Digest.sha256($0) },
-            volumeUUID: [UInt8](repeating: 0, count: 16),
+            volumeUUID: uuid,
             blockSize: plan.blockSize,
             volumeBlocks: plan.blockCount)
     }
 
-    /// What a cache file is bound to, as text; never change it.
+    /// What a cache file is bound to, as text; never change it. The way to the bucket (server, URL
+    /// style) and the coding of the blocks do not matter.
     static func bindingText(_ plan: MountPlan) -> String {
-        """
-        s3backer-binding-1
-        bucket=file://\(plan.directory)
-        prefix=\(plan.prefix)
-        blockSize=\(plan.blockSize)
-        blockHashPrefix=0
+        let bucket =
+            switch plan.source {
+            case .directory(let directory): "file://" + directory
+            case .bucket(let configuration): configuration.endpoint.bucket
+            }
+        return """
+            s3backer-binding-1
+            bucket=\(bucket)
+            prefix=\(plan.prefix)
+            blockSize=\(plan.blockSize)
+            blockHashPrefix=0
 
-        """
+            """
     }
 
-    private static func session(_ plan: MountPlan) -> SessionInfo {
-        var host = [CChar](repeating: 0, count: 256)
-        gethostname(&host, host.count - 1)
-        let name = host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-        return SessionInfo(
+    private static func session(_ plan: MountPlan, token: UInt32?) -> SessionInfo {
+        SessionInfo(
             creator: "\(Program.name) \(Program.version)",
             mounter: "pid \(getpid()), \(plan.mountPoint)",
-            host: String(decoding: name, as: UTF8.self),
-            bootID: bootID(),
-            mountedAt: UInt64(max(0, time(nil))))
-    }
-
-    /// 16 bytes that change with every boot of this machine; zeros where unknown.
-    private static func bootID() -> [UInt8] {
-        var text = [UInt8](repeating: 0, count: 64)
-        let fd = Glibc.open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
-        if fd >= 0 {
-            _ = read(fd, &text, text.count)
-            close(fd)
-        }
-        let digits = text.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
-        guard digits.count == 32 else { return [UInt8](repeating: 0, count: 16) }
-        return stride(from: 0, to: 32, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+            host: ThisMachine.host,
+            bootID: ThisMachine.bootIDBytes,
+            mountedAt: UInt64(max(0, time(nil))),
+            mountToken: token.map { UInt64($0) })
     }
 }

@@ -3,6 +3,7 @@ enum KnownOptions {
     /// Taken by this program, without a value.
     static let flags: Set<String> = [
         "test", "readOnly", "force", "quiet", "debug", "foreground", "help", "version",
+        "vhost", "no-vhost", "ssl",
     ]
 
     /// Taken by this program, with a value.
@@ -10,23 +11,22 @@ enum KnownOptions {
         "size", "blockSize", "prefix", "blockCacheFile", "blockCacheSize",
         "blockCacheWriteDelay", "blockCacheThreads", "filename", "statsFilename", "fileMode",
         "uid", "gid", "debugPhaseFile", "blockCacheRingSize",
+        "accessFile", "accessId", "accessKey", "accessType", "authVersion", "baseURL", "region",
+        "timeout", "initialRetryPause", "maxRetryPause",
     ]
 
     /// Options of the real s3backer that this build does not have.
     static let missing: Set<String> = [
-        "accessEC2IAM", "accessEC2IAM-IMDSv2", "accessFile", "accessId", "accessKey",
-        "accessKeyEnv", "accessType", "authVersion", "baseURL", "blockCacheFileAdvise",
+        "accessEC2IAM", "accessEC2IAM-IMDSv2", "accessKeyEnv", "blockCacheFileAdvise",
         "blockCacheMaxDirty", "blockCacheNoVerify", "blockCacheNumProtected",
         "blockCacheRecoverDirtyBlocks", "blockCacheSync", "blockCacheTimeout", "blockHashPrefix",
         "cacert", "compress", "compress-level", "configFile", "debug-http",
-        "defaultContentEncoding", "directIO", "encrypt", "erase", "http11", "initialRetryPause",
-        "insecure", "ipTOS", "keyLength", "listBlocks", "listBlocksThreads",
-        "maxDownloadSpeed", "maxRetryPause", "maxUploadSpeed", "md5CacheSize", "md5CacheTime",
-        "minWriteDelay", "nbd", "nbd-flag", "nbd-param", "no-vhost", "noAutoDetect",
-        "noCurlCache", "password", "passwordFile", "readAhead", "readAheadTrigger", "region",
-        "reset-mounted-flag", "rrs", "sharedDiskMode", "sse", "sse-key-id", "ssl",
-        "statsFileMirror", "statsFileMirrorInterval", "storageClass", "test-delays",
-        "test-discard", "test-errors", "timeout", "vhost",
+        "defaultContentEncoding", "directIO", "encrypt", "erase", "http11", "insecure", "ipTOS",
+        "keyLength", "listBlocks", "listBlocksThreads", "maxDownloadSpeed", "maxUploadSpeed",
+        "md5CacheSize", "md5CacheTime", "minWriteDelay", "nbd", "nbd-flag", "nbd-param",
+        "noAutoDetect", "noCurlCache", "password", "passwordFile", "readAhead", "readAheadTrigger",
+        "reset-mounted-flag", "rrs", "sharedDiskMode", "sse", "sse-key-id", "statsFileMirror",
+        "statsFileMirrorInterval", "storageClass", "test-delays", "test-discard", "test-errors",
     ]
 
     /// The error for a name that is no option; `shown` is how the user wrote it.

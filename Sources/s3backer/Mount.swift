@@ -7,7 +7,7 @@ import Logging
 
 /// One mount from opening its files to its end, in the process that serves it.
 struct Mount {
-    private let plan: MountPlan
+    private var plan: MountPlan
     private let readiness: Readiness?
     private let target: LogTarget
     private let logger: Logger
@@ -38,13 +38,41 @@ struct Mount {
         }
     }
 
+    /// Locks the cache file, asks and takes the volume, and only then changes the file: what goes
+    /// wrong leaves neither a token nor a new file.
     private func serve() throws(StartupError) -> Int32 {
         FuseLog.capture()
+        let locked = try CacheOpening(plan, logger: logger, readiness: readiness).lock()
+        let home = makeHome()
+        let claim = try home.claim(locked)
+        var settled = self
+        settled.plan.settle(claim.sizes)
+        return try settled.serve(locked, home, claim)
+    }
+
+    private func makeHome() -> any VolumeHome {
+        switch plan.source {
+        case .directory(let directory): DirectoryHome(plan, directory: directory)
+        case .bucket(let configuration): BucketHome(plan, configuration, logger: logger)
+        }
+    }
+
+    private func serve(
+        _ locked: LockedCacheFile?, _ home: any VolumeHome, _ claim: VolumeClaim
+    ) throws(StartupError) -> Int32 {
         for notice in plan.notices { logger.notice("\(notice)") }
-        let cache = try CacheOpening(plan, logger: logger, readiness: readiness).open()
-        let store = try openStore()
+        let opening = CacheOpening(plan, logger: logger, readiness: readiness)
+        let cache: OpenedCache
+        let store: any BlockStore
+        do throws(StartupError) {
+            store = try home.openStore(plan)
+            cache = try opening.open(locked, claim)
+        } catch {
+            home.abandon(hasDirty: locked != nil)
+            throw error
+        }
         let volume = makeVolume(cache, store)
-        let stop = Stop(plan, volume: volume, cache: cache, logger: logger)
+        let stop = Stop(plan, volume: volume, cache: cache, home: home, logger: logger)
         let engine = FuseEngine(
             plan: plan, volume: volume, slots: cache.slotCount, logger: logger
         ) { [self] in becomeReady(cache) }
@@ -57,6 +85,7 @@ struct Mount {
         } catch {
             start(volume)
             stop.abandon()
+            if locked == nil { opening.discard() }
             throw error
         }
         FuseLog.forward(to: logger)
@@ -65,17 +94,7 @@ struct Mount {
         return withExtendedLifetime(engine) { stop.run(after: ending, session) }
     }
 
-    private func openStore() throws(StartupError) -> DirectoryStore {
-        do throws(StoreError) {
-            return try DirectoryStore(
-                directory: plan.directory, prefix: plan.prefix, blockSize: plan.blockSize,
-                removeLeftovers: !plan.isReadOnly)
-        } catch {
-            throw StartupError(error.message)
-        }
-    }
-
-    private func makeVolume(_ cache: OpenedCache, _ store: DirectoryStore) -> VolumeCache {
+    private func makeVolume(_ cache: OpenedCache, _ store: any BlockStore) -> VolumeCache {
         var configuration = VolumeConfiguration()
         configuration.writeDelayMs = plan.writeDelayMs
         configuration.uploadThreads = plan.uploadThreads

@@ -1,3 +1,5 @@
+import S3IO
+
 /// Everything a mount needs to know, checked and with absolute paths.
 struct MountPlan: Equatable {
     struct CacheFilePlan: Equatable {
@@ -6,15 +8,24 @@ struct MountPlan: Equatable {
         var ringBytes: Int?
     }
 
-    /// The directory with the blocks, without symbolic links.
-    var directory: String
+    /// Where the blocks are.
+    enum Source: Equatable {
+        /// Without symbolic links.
+        case directory(String)
+        case bucket(S3Configuration)
+    }
+
+    var source: Source
+    /// Begins the name of every block.
     var prefix: String
     var mountPoint: String
-    var blockSize: Int
-    var blockCount: UInt64
+    /// What was asked for; `settle` says what it came to.
+    var sizes: SizeRequest
+    private(set) var blockSize = 0
+    private(set) var blockCount: UInt64 = 0
     var cacheFile: CacheFilePlan?
     /// Blocks the cache holds, at most `blockCount`.
-    var cacheSlots: Int
+    private(set) var cacheSlots = 0
     /// Whether the user chose `cacheSlots`.
     var isCacheSizeGiven: Bool
     var writeDelayMs: Int
@@ -26,6 +37,8 @@ struct MountPlan: Equatable {
     var uid: UInt32
     var gid: UInt32
     var isReadOnly: Bool
+    /// Mount whatever the sizes or the token in the bucket say.
+    var isForced: Bool
     var isQuiet: Bool
     var isDebug: Bool
     /// Log what libfuse sees.
@@ -38,6 +51,20 @@ struct MountPlan: Equatable {
     var notices: [String] = []
 
     var fileSize: UInt64 { blockCount * UInt64(blockSize) }
+
     /// The volume, for logs and /proc/mounts.
-    var description: String { "file://\(directory)/\(prefix)" }
+    var description: String {
+        switch source {
+        case .directory(let directory): "file://\(directory)/\(prefix)"
+        case .bucket(let configuration): configuration.endpoint.description + prefix
+        }
+    }
+
+    /// Completes the plan with the sizes of the volume.
+    mutating func settle(_ sizes: SizeRequest.Settled) {
+        blockSize = sizes.blockSize
+        blockCount = sizes.blockCount
+        cacheSlots = sizes.cacheSlots
+        notices += sizes.notices
+    }
 }

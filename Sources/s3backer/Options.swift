@@ -12,10 +12,11 @@ enum Program {
 struct Options: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: Program.name,
-        abstract: "Makes a disk of a directory of blocks: one file in a mount point.",
+        abstract: "Makes a disk of an S3 bucket: one file in a mount point.",
         usage: """
+            s3backer [options] BUCKET[/PREFIX] /mount/point
             s3backer --test [options] DIRECTORY /mount/point
-            mount -t fuse.s3backer DIRECTORY /mount/point -o test,size=1t,...
+            mount -t fuse.s3backer BUCKET[/PREFIX] /mount/point -o size=1t,...
             """,
         discussion: """
             Every long option may also be given as -o name=value, several joined by commas, as \
@@ -25,7 +26,9 @@ struct Options: ParsableCommand {
         version: "\(Program.name) version \(Program.version)"
     )
 
-    @Argument(help: ArgumentHelp("The directory with the blocks.", valueName: "directory"))
+    @Argument(
+        help: ArgumentHelp(
+            "The bucket, or with --test the directory, with the blocks.", valueName: "bucket"))
     var source: String?
 
     @Argument(help: ArgumentHelp("Where the disk appears.", valueName: "mount-point"))
@@ -37,18 +40,25 @@ struct Options: ParsableCommand {
     @Flag(name: .customLong("test"), help: "Blocks are files in a directory.")
     var test = false
 
-    @Option(name: .customLong("size"), help: ArgumentHelp("Size of the disk.", valueName: "size"))
+    @Option(
+        name: .customLong("size"),
+        help: ArgumentHelp("Size of the disk (default: as in the bucket).", valueName: "size"))
     var size: String?
 
     @Option(
         name: .customLong("blockSize"),
-        help: ArgumentHelp("Size of a block: a power of two, 4k to 64m.", valueName: "size"))
-    var blockSize = "4096"
+        help: ArgumentHelp(
+            "Size of a block: a power of two, 4k to 64m (default: as in the bucket, or 4k).",
+            valueName: "size"))
+    var blockSize: String?
 
     @Option(
         name: .customLong("prefix"),
         help: ArgumentHelp("Begins the name of every block.", valueName: "text"))
     var prefix = ""
+
+    @OptionGroup(title: "S3 Options")
+    var s3: S3Options
 
     @Option(
         name: .customLong("blockCacheFile"),
@@ -99,7 +109,9 @@ struct Options: ParsableCommand {
     @Flag(name: .customLong("readOnly"), help: "Refuse to write.")
     var readOnly = false
 
-    @Flag(name: .customLong("force"), help: "Accepted for compatibility.")
+    @Flag(
+        name: .customLong("force"),
+        help: "Mount although it is mounted elsewhere, or with other sizes than it has.")
     var force = false
 
     @Flag(name: .customLong("quiet"), help: "Say nothing while all goes well.")

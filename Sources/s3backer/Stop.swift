@@ -9,16 +9,23 @@ struct Stop {
     private let plan: MountPlan
     private let volume: VolumeCache
     private let cache: OpenedCache
+    private let home: any VolumeHome
     private let logger: Logger
 
     /// With a cache file, what is not uploaded by then is safe in it. Without, it must be uploaded.
     private static let timeoutMs = 60_000
+    /// Then requests that hang are ended, so that stopping does not take longer.
+    private static let cancelAfterMs: UInt64 = 58_000
     private static let reportEveryMs: UInt64 = 2000
 
-    init(_ plan: MountPlan, volume: VolumeCache, cache: OpenedCache, logger: Logger) {
+    init(
+        _ plan: MountPlan, volume: VolumeCache, cache: OpenedCache, home: any VolumeHome,
+        logger: Logger
+    ) {
         self.plan = plan
         self.volume = volume
         self.cache = cache
+        self.home = home
         self.logger = logger
     }
 
@@ -36,17 +43,33 @@ struct Stop {
         } else if ending > 0 {
             logger.info("unmounting \(plan.mountPoint) because of signal \(ending)")
         }
+        let hasFile = plan.cacheFile != nil
+        let cancelMs = Monotonic.nowMs + Self.cancelAfterMs
         var nextReportMs = Monotonic.nowMs + Self.reportEveryMs
-        let report = volume.stop(timeoutMs: plan.cacheFile == nil ? nil : Self.timeoutMs) { left in
+        let report = volume.stop(timeoutMs: hasFile ? Self.timeoutMs : nil) { left in
+            if hasFile && Monotonic.nowMs >= cancelMs { home.cancelRequests() }
             if Monotonic.nowMs < nextReportMs { return }
             nextReportMs = Monotonic.nowMs + Self.reportEveryMs
             logger.info("unmount \(plan.mountPoint): \(left) dirty blocks left to upload")
         }
+        release(report)
         return conclude(report) && ending >= 0 ? 0 : 1
     }
 
     /// Ends a volume that was started and never served.
-    func abandon() { _ = volume.stop(timeoutMs: 0) { _ in } }
+    func abandon() {
+        let report = volume.stop(timeoutMs: 0) { _ in }
+        home.abandon(hasDirty: report.dirtyBlocksLeft > 0 || report.error != nil)
+    }
+
+    /// The volume is free for others once it has everything. Before this process lets go of the
+    /// cache file, so that the next mount finds it so.
+    private func release(_ report: StopReport) {
+        let isComplete = report.dirtyBlocksLeft == 0 && report.error == nil
+        if let problem = home.release(isComplete: isComplete) {
+            logger.warning("unmount \(plan.mountPoint): \(problem)")
+        }
+    }
 
     /// - Returns: Whether all went well.
     private func conclude(_ report: StopReport) -> Bool {

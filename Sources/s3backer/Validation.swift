@@ -4,10 +4,6 @@ import Glibc
 struct Validation {
     private let options: Options
 
-    private static let blockSizeMin: UInt64 = 4096
-    private static let blockSizeMax: UInt64 = 64 << 20
-    private static let blockCountMax: UInt64 = (1 << 32) - 1
-    private static let defaultCacheSlots: UInt64 = 1000
     private static let threadsMax: UInt64 = 1000
     private static let writeDelayMaxMs: UInt64 = 24 * 3600 * 1000
     private static let nameBytesMax = 255
@@ -20,35 +16,28 @@ struct Validation {
     }
 
     private func plan() throws(StartupError) -> MountPlan {
-        guard options.test else {
-            throw StartupError(
-                "S3 buckets are not supported yet by this build; "
-                    + "use --test DIRECTORY to keep the blocks in a directory")
-        }
         let (source, target) = try positionals()
-        let blockSize = try readBlockSize()
-        let blockCount = try readBlockCount(blockSize: blockSize)
-        var notices: [String] = []
-        let slots = try readCacheSlots(
-            blockSize: blockSize, blockCount: blockCount, notices: &notices)
+        let sizes = try SizeRequest(options)
+        // A bucket knows its sizes; a directory is told.
+        let settled = options.test ? try sizes.settle(nil) : nil
         let statsFilename = try readStatsFilename()
-        let directory = try PathChecks.storeDirectory(source, prefix: options.prefix)
+        let (volume, prefix) = try readVolume(source)
         let cacheFile = try readCacheFile()
         let mountPoint = try PathChecks.mountPoint(target)
-        try PathChecks.apart(store: directory, mountPoint: mountPoint)
+        if case .directory(let directory) = volume {
+            try PathChecks.apart(store: directory, mountPoint: mountPoint)
+        }
         if let cacheFile { try PathChecks.outside(cacheFile.path, mountPoint: mountPoint) }
-        return MountPlan(
-            directory: directory,
-            prefix: options.prefix,
+        var plan = MountPlan(
+            source: volume,
+            prefix: prefix,
             mountPoint: mountPoint,
-            blockSize: Int(blockSize),
-            blockCount: blockCount,
+            sizes: sizes,
             cacheFile: cacheFile,
-            cacheSlots: slots,
             isCacheSizeGiven: options.blockCacheSize != nil,
-            writeDelayMs: try readNumber(
+            writeDelayMs: try Self.readNumber(
                 "blockCacheWriteDelay", options.blockCacheWriteDelay, 0...Self.writeDelayMaxMs),
-            uploadThreads: try readNumber(
+            uploadThreads: try Self.readNumber(
                 "blockCacheThreads", options.blockCacheThreads, 1...Self.threadsMax),
             filename: try readName("filename", options.filename),
             statsFilename: statsFilename,
@@ -56,13 +45,28 @@ struct Validation {
             uid: try readOwner("uid", options.uid, default: getuid()),
             gid: try readOwner("gid", options.gid, default: getgid()),
             isReadOnly: options.readOnly,
+            isForced: options.force,
             isQuiet: options.quiet,
             isDebug: options.debug || options.trace,
             isTracing: options.trace,
             isForeground: options.foreground || options.trace,
             phaseFile: options.debugPhaseFile.map { PathChecks.absolute($0) },
-            mountWords: options.fuse,
-            notices: notices)
+            mountWords: options.fuse)
+        if let settled { plan.settle(settled) }
+        return plan
+    }
+
+    private func readVolume(
+        _ source: String
+    ) throws(StartupError) -> (volume: MountPlan.Source, prefix: String) {
+        if options.test {
+            let directory = try PathChecks.storeDirectory(source, prefix: options.prefix)
+            return (.directory(directory), options.prefix)
+        }
+        let (bucket, prefix) = try S3Validation.split(source, prefix: options.prefix)
+        let home = getenv("HOME").map { String(cString: $0) }
+        let s3 = S3Validation(options.s3, home: home)
+        return (.bucket(try s3.configuration(bucket: bucket)), prefix)
     }
 
     // MARK: Positionals and names
@@ -70,11 +74,15 @@ struct Validation {
     private func positionals() throws(StartupError) -> (source: String, target: String) {
         guard let source = options.source, !source.isEmpty else {
             throw StartupError(
-                "--test needs a directory and a mount point: s3backer --test DIRECTORY MOUNTPOINT")
+                options.test
+                    ? "--test needs a directory and a mount point: "
+                        + "s3backer --test DIRECTORY MOUNTPOINT"
+                    : "the bucket and the mount point are missing: s3backer BUCKET MOUNTPOINT")
         }
         guard let target = options.mountPoint, !target.isEmpty else {
             throw StartupError(
-                "the mount point is missing: s3backer --test \(source) MOUNTPOINT")
+                "the mount point is missing: s3backer "
+                    + (options.test ? "--test " : "") + "\(source) MOUNTPOINT")
         }
         if let extra = options.extra.first {
             throw StartupError(
@@ -105,7 +113,7 @@ struct Validation {
     private func readCacheFile() throws(StartupError) -> MountPlan.CacheFilePlan? {
         var ringBytes: Int?
         if let text = options.blockCacheRingSize {
-            ringBytes = Int(try readSize("blockCacheRingSize", text))
+            ringBytes = Int(try Self.readSize("blockCacheRingSize", text))
         }
         guard let path = options.blockCacheFile else { return nil }
         return .init(path: try PathChecks.cacheFile(path), ringBytes: ringBytes)
@@ -113,7 +121,7 @@ struct Validation {
 
     // MARK: Sizes
 
-    private func readSize(_ option: String, _ text: String) throws(StartupError) -> UInt64 {
+    static func readSize(_ option: String, _ text: String) throws(StartupError) -> UInt64 {
         do throws(SizeGrammar.Failure) {
             return try SizeGrammar.parse(text)
         } catch {
@@ -128,62 +136,9 @@ struct Validation {
         }
     }
 
-    private func readBlockSize() throws(StartupError) -> UInt64 {
-        let text = options.blockSize
-        let size = try readSize("blockSize", text)
-        let isInRange = (Self.blockSizeMin...Self.blockSizeMax).contains(size)
-        if !isInRange || size & (size - 1) != 0 {
-            throw StartupError(
-                "--blockSize=\(text): must be a power of two from 4k to 64m")
-        }
-        return size
-    }
-
-    private func readBlockCount(blockSize: UInt64) throws(StartupError) -> UInt64 {
-        guard let text = options.size else {
-            throw StartupError("--size is missing; give the size of the disk, such as --size=10g")
-        }
-        let size = try readSize("size", text)
-        if size == 0 { throw StartupError("--size=\(text): must be more than 0") }
-        let shown = SizeGrammar.text(blockSize)
-        if size % blockSize != 0 {
-            let down = size / blockSize * blockSize
-            throw StartupError(
-                "--size=\(text): not a multiple of the block size \(shown); "
-                    + "use --size=\(SizeGrammar.text(max(down, blockSize))) "
-                    + "or another --blockSize")
-        }
-        let count = size / blockSize
-        if count > Self.blockCountMax {
-            throw StartupError(
-                "--size=\(text): more than 2^32-1 blocks of \(shown); use a larger --blockSize")
-        }
-        return count
-    }
-
-    private func readCacheSlots(
-        blockSize: UInt64, blockCount: UInt64, notices: inout [String]
-    ) throws(StartupError) -> Int {
-        guard let text = options.blockCacheSize else {
-            return Int(min(Self.defaultCacheSlots, blockCount))
-        }
-        let size = try readSize("blockCacheSize", text)
-        let slots = SizeGrammar.hasSuffix(text) ? size / blockSize : size
-        if slots == 0 {
-            throw StartupError(
-                "--blockCacheSize=\(text): the cache must hold at least one block; "
-                    + "give a number of blocks, or bytes with a suffix")
-        }
-        if slots > blockCount && !SizeGrammar.hasSuffix(text) {
-            notices.append(
-                "--blockCacheSize=\(text) is more than the disk has; using \(blockCount) blocks")
-        }
-        return Int(min(slots, blockCount))
-    }
-
     // MARK: Numbers
 
-    private func readNumber(
+    static func readNumber(
         _ option: String, _ text: String, _ range: ClosedRange<UInt64>
     ) throws(StartupError) -> Int {
         guard let number = UInt64(text), range.contains(number) else {
@@ -198,7 +153,7 @@ struct Validation {
         _ option: String, _ text: String?, default: UInt32
     ) throws(StartupError) -> UInt32 {
         guard let text else { return `default` }
-        return UInt32(try readNumber(option, text, 0...UInt64(UInt32.max - 1)))
+        return UInt32(try Self.readNumber(option, text, 0...UInt64(UInt32.max - 1)))
     }
 
     private func readFileMode() throws(StartupError) -> UInt32 {

@@ -53,7 +53,7 @@ final class Playground {
     @Test("defaults")
     func defaults() throws {
         let plan = try plan(with: "--blockSize=4k")
-        #expect(plan.directory == place.store)
+        #expect(plan.source == .directory(place.store))
         #expect(plan.mountPoint == place.target)
         #expect(plan.blockSize == 4096 && plan.blockCount == 256 && plan.fileSize == 1 << 20)
         #expect(plan.cacheFile == nil && plan.cacheSlots == 256 && !plan.isCacheSizeGiven)
@@ -106,17 +106,14 @@ final class Playground {
         #expect(!message.contains("\n"))
     }
 
-    @Test("buckets are not supported yet")
-    func bucket() throws {
-        #expect(try message("bucket", "mnt").hasPrefix("S3 buckets are not supported yet"))
-    }
-
     @Test("what is missing is named")
     func missing() throws {
         #expect(try message("--test", place.store, place.target).hasPrefix("--size is missing; "))
         #expect(
             try message("--test", "--size=1m", place.store).hasPrefix("the mount point is missing"))
         #expect(try message("--test", "--size=1m").hasPrefix("--test needs a directory and "))
+        #expect(try message("--size=1m").hasPrefix("the bucket and the mount point are missing"))
+        #expect(try message("bkt").hasPrefix("the mount point is missing: s3backer bkt "))
         #expect(
             try message("--test", "--size=1m", place.store, place.target, "more")
                 .hasPrefix("unexpected argument more"))
@@ -162,7 +159,7 @@ final class Playground {
         #expect(symlink(place.store, link) == 0)
         defer { unlink(link) }
         let plan = try plan(["--test", "--size=1m", link, place.target + "/../mnt"])
-        #expect(plan.directory == place.store)
+        #expect(plan.source == .directory(place.store))
         #expect(plan.mountPoint == place.target)
     }
 
@@ -184,8 +181,9 @@ final class Playground {
                 blockHashPrefix=0
 
                 """)
-        let identity = CacheOpening.identity(plan)
-        #expect(identity.binding.count == 32 && identity.volumeUUID.count == 16)
+        let uuid = [UInt8](1...16)
+        let identity = CacheOpening.identity(plan, uuid: uuid)
+        #expect(identity.binding.count == 32 && identity.volumeUUID == uuid)
         #expect(identity.volumeBlocks == 16)
     }
 }

@@ -1,0 +1,76 @@
+/// One request, before it is dated and signed.
+package struct S3Request {
+    package enum Method: String, Sendable {
+        case get = "GET"
+        case head = "HEAD"
+        case put = "PUT"
+        case delete = "DELETE"
+    }
+
+    package var method: Method
+    /// Encoded.
+    package var path: String
+    /// Encoded and sorted; empty: none.
+    package var query = ""
+    /// Signed, with lower-case names. Date, digest and host are added when it is sent.
+    package var headers: [(name: String, value: String)] = []
+    /// What is sent. Lives as long as the call.
+    package var body: UnsafeRawBufferPointer?
+    /// Where the body of a successful reply goes; nil: into the reply. Lives as long as the call.
+    package var target: UnsafeMutableRawBufferPointer?
+
+    package init(_ method: Method, path: String) {
+        self.method = method
+        self.path = path
+    }
+}
+
+/// A successful reply.
+package struct S3Response {
+    package var status: Int
+    package var headers: S3Headers
+    /// Bytes of the body, wherever they went; more than fit means that the rest was dropped.
+    package var bodyCount: Int
+    /// The body, when the request had no target.
+    package var body: [UInt8]
+
+    /// The entity tag without quotes and without the mark of a weak one; nil when there is none.
+    package var entityTag: String? { headers["etag"].flatMap(Self.entityTag) }
+
+    package static func entityTag(_ text: String) -> String? {
+        var tag = text[...]
+        if tag.hasPrefix("W/") || tag.hasPrefix("w/") { tag = tag.dropFirst(2) }
+        if tag.count >= 2, tag.first == "\"", tag.last == "\"" { tag = tag.dropFirst().dropLast() }
+        return tag.isEmpty ? nil : String(tag)
+    }
+}
+
+/// Header fields of a reply; names compare without regard to case.
+package struct S3Headers: Sendable {
+    private var fields: [String: String] = [:]
+
+    package init() {}
+
+    /// Value without blanks around; of a field that came twice, the last.
+    package subscript(_ name: String) -> String? { fields[name.lowercased()] }
+
+    /// Takes one line of a reply's head; a status line begins anew.
+    package mutating func add(line: UnsafeRawBufferPointer) {
+        let text = String(decoding: line, as: UTF8.self)
+        if text.hasPrefix("HTTP/") {
+            fields = [:]
+            return
+        }
+        guard let colon = text.utf8.firstIndex(of: 0x3a) else { return }
+        let name = text[..<colon].lowercased()
+        fields[name] = Self.trimmed(text[text.utf8.index(after: colon)...])
+    }
+
+    private static func trimmed(_ text: Substring) -> String {
+        // CR LF is one character.
+        var bytes = Array(text.utf8)[...]
+        while let first = bytes.first, first <= 0x20 { bytes = bytes.dropFirst() }
+        while let last = bytes.last, last <= 0x20 { bytes = bytes.dropLast() }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,76 @@
+import BlockStore
+import Synchronization
+
+/// AWS Signature Version 4 for one set of credentials and one region.
+package final class SignatureV4: Sendable {
+    private let credentials: Credentials
+    private let region: String
+    /// The signing key depends on the day only.
+    private let cachedKey = Mutex<(day: String, key: [UInt8])>(("", []))
+
+    package init(_ credentials: Credentials, region: String) {
+        self.credentials = credentials
+        self.region = region
+    }
+
+    /// One request as it is signed. Header names are lower case.
+    package struct Request {
+        package var method: String
+        /// Encoded, without the query.
+        package var path: String
+        /// Encoded and sorted.
+        package var query: String
+        package var headers: [(name: String, value: String)]
+        /// Hex SHA-256 of the body.
+        package var payloadHash: String
+
+        package init(
+            method: String, path: String, query: String,
+            headers: [(name: String, value: String)], payloadHash: String
+        ) {
+            self.method = method
+            self.path = path
+            self.query = query
+            self.headers = headers.sorted { $0.name < $1.name }
+            self.payloadHash = payloadHash
+        }
+
+        package var signedHeaders: String { headers.map(\.name).joined(separator: ";") }
+
+        package var canonical: String {
+            let lines = headers.map { "\($0.name):\(Self.trimmed($0.value))\n" }.joined()
+            return "\(method)\n\(path)\n\(query)\n\(lines)\n\(signedHeaders)\n\(payloadHash)"
+        }
+
+        /// Without blanks around, and with one blank where there were several.
+        private static func trimmed(_ value: String) -> String {
+            value.split(whereSeparator: { $0 == " " || $0 == "\t" }).joined(separator: " ")
+        }
+    }
+
+    /// - Parameter date: `YYYYMMDDTHHMMSSZ`, the value of `x-amz-date`.
+    package func stringToSign(_ request: Request, date: String) -> String {
+        let hash = Array(request.canonical.utf8).withUnsafeBytes { Digest.sha256($0) }
+        return "AWS4-HMAC-SHA256\n\(date)\n\(scope(date))\n\(Digest.hex(hash))"
+    }
+
+    /// The value of the `Authorization` header.
+    package func authorization(_ request: Request, date: String) -> String {
+        let text = Array(stringToSign(request, date: date).utf8)
+        let signature = Digest.hmacSHA256(key: key(day: String(date.prefix(8))), text)
+        return "AWS4-HMAC-SHA256 Credential=\(credentials.accessID)/\(scope(date)), "
+            + "SignedHeaders=\(request.signedHeaders), Signature=\(Digest.hex(signature))"
+    }
+
+    private func scope(_ date: String) -> String { "\(date.prefix(8))/\(region)/s3/aws4_request" }
+
+    private func key(day: String) -> [UInt8] {
+        if let key = cachedKey.withLock({ $0.day == day ? $0.key : nil }) { return key }
+        var key = Array("AWS4".utf8) + Array(credentials.accessKey.utf8)
+        for part in [day, region, "s3", "aws4_request"] {
+            key = Digest.hmacSHA256(key: key, Array(part.utf8))
+        }
+        cachedKey.withLock { $0 = (day, key) }
+        return key
+    }
+}

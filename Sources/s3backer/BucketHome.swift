@@ -1,0 +1,202 @@
+import BlockStore
+import CacheFile
+import FileIO
+import Logging
+import S3IO
+
+/// A volume in a bucket.
+final class BucketHome: VolumeHome {
+    private let plan: MountPlan
+    private let configuration: S3Configuration
+    private let logger: Logger
+    private let objects: BucketObjects
+    /// Of the store; cancelled by itself.
+    private let client: S3Client
+
+    /// The token that is set for this mount.
+    private var token: MountToken?
+    /// There was one before it, of a mount that did not end well.
+    private var isTakenOver = false
+
+    init(_ plan: MountPlan, _ configuration: S3Configuration, logger: Logger) {
+        self.plan = plan
+        self.configuration = configuration
+        self.logger = logger
+        objects = BucketObjects(
+            client: S3Client(configuration, logger: logger), prefix: plan.prefix)
+        client = S3Client(configuration, logger: logger)
+    }
+
+    // MARK: Claim
+
+    func claim(_ cached: LockedCacheFile?) throws(StartupError) -> VolumeClaim {
+        let block0 = try asked { () throws(S3Error) in try objects.detectSizes() }
+        let found = try asked { () throws(S3Error) in try objects.readIdentity() }
+        if block0 == nil && found == nil { try checkBucket() }
+        let sizes = try plan.sizes.settle(try known(block0, found))
+        try VolumeChecks.compare(
+            cached, plan, sizes, uuid: found?.uuid, place: objects.place(of: VolumeObject.name))
+        let before = try asked { () throws(S3Error) in try objects.readToken() }
+        let value = try choose(before, cached)
+        if plan.isReadOnly {
+            let none = [UInt8](repeating: 0, count: 16)
+            return VolumeClaim(sizes: sizes, volumeUUID: found?.uuid ?? none)
+        }
+        do throws(StartupError) {
+            try setToken(value, before)
+            let uuid = try settleIdentity(found, sizes, cached)
+            return VolumeClaim(sizes: sizes, volumeUUID: uuid, mountToken: value)
+        } catch {
+            abandon(hasDirty: isTakenOver)
+            throw error
+        }
+    }
+
+    private func asked<Answer>(
+        _ body: () throws(S3Error) -> Answer
+    ) throws(StartupError) -> Answer {
+        do throws(S3Error) { return try body() } catch { throw StartupError(error.message) }
+    }
+
+    /// A denied listing is no reason not to mount.
+    private func checkBucket() throws(StartupError) {
+        do throws(S3Error) {
+            try objects.checkBucket()
+        } catch {
+            if error.kind != .denied { throw StartupError(error.message) }
+            logger.warning("cannot see whether the bucket exists: \(error.message)")
+        }
+    }
+
+    // MARK: Sizes and identity
+
+    private func known(
+        _ block0: (blockSize: UInt64, size: UInt64)?, _ found: VolumeObject?
+    ) throws(StartupError) -> SizeRequest.Known? {
+        let place = objects.place(of: VolumeObject.name)
+        if let block0, let found, !plan.isForced,
+            block0.blockSize != UInt64(found.blockSize) || block0.size != found.size
+        {
+            throw StartupError(
+                "\(place) says \(SizeGrammar.text(found.size)) in blocks of "
+                    + "\(SizeGrammar.text(UInt64(found.blockSize))), but block 0 says "
+                    + "\(SizeGrammar.text(block0.size)) in blocks of "
+                    + "\(SizeGrammar.text(block0.blockSize)); "
+                    + "give --size and --blockSize with --force")
+        }
+        if let block0 {
+            let size = SizeGrammar.text(block0.size)
+            let blockSize = SizeGrammar.text(block0.blockSize)
+            logger.info("auto-detected block size=\(blockSize) and total size=\(size)")
+            return .init(
+                blockSize: block0.blockSize, size: block0.size, source: plan.description)
+        }
+        guard let found else {
+            logger.info("auto-detection failed: \(plan.description) has no sizes yet")
+            return nil
+        }
+        return .init(
+            blockSize: UInt64(found.blockSize), size: found.size, source: plan.description)
+    }
+
+    /// - Returns: The volume's UUID.
+    private func settleIdentity(
+        _ found: VolumeObject?, _ sizes: SizeRequest.Settled, _ cached: LockedCacheFile?
+    ) throws(StartupError) -> [UInt8] {
+        let size = UInt64(sizes.blockSize) * sizes.blockCount
+        if let found, found.size == size, found.blockSize == sizes.blockSize { return found.uuid }
+        var wanted = VolumeObject(blockSize: sizes.blockSize, size: size)
+        if let found {
+            wanted.uuid = found.uuid
+        } else if let cached, cached.volumeUUID.contains(where: { $0 != 0 }) {
+            wanted.uuid = cached.volumeUUID
+        }
+        let now = try asked { () throws(S3Error) in
+            try objects.writeIdentity(wanted, isNew: found == nil)
+        }
+        if now.size == size && now.blockSize == sizes.blockSize { return now.uuid }
+        throw StartupError(
+            "\(objects.place(of: VolumeObject.name)) was made by another program just now, "
+                + "with other sizes; mount again")
+    }
+
+    // MARK: Token
+
+    /// - Returns: The value of the token to set.
+    private func choose(
+        _ before: MountToken?, _ cached: LockedCacheFile?
+    ) throws(StartupError) -> UInt32 {
+        let known = cached.flatMap { UInt32(exactly: $0.mountToken) }
+        guard let before else { return Self.randomValue() }
+        let verdict = before.verdict(
+            known: known, owner: ThisMachine.owner, isRunning: ThisMachine.isRunning)
+        switch verdict {
+        case .ours, .stale:
+            isTakenOver = true
+            logger.info("the mount before this one did not end cleanly (\(before.facts))")
+            return known == before.value ? before.value : Self.randomValue()
+        case .running, .foreign:
+            if plan.isForced {
+                logger.warning(
+                    "\(plan.description) is mounted \(before.facts); overridden by --force")
+                return Self.randomValue()
+            }
+            throw StartupError(
+                "\(plan.description) appears to be mounted already \(before.facts); "
+                    + "unmount it there; if it is not mounted any more, use --force "
+                    + "or s3backer --reset-mounted-flag")
+        }
+    }
+
+    private static func randomValue() -> UInt32 {
+        let bits = SystemRandom.bytes(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        return bits % 0x7fff_fffe + 1
+    }
+
+    private func setToken(_ value: UInt32, _ before: MountToken?) throws(StartupError) {
+        let session = Digest.hex(SystemRandom.bytes(8))
+        let wanted = MountToken(
+            value: value, owner: ThisMachine.owner, since: S3Date.text(), session: session)
+        // Also when the answer is an error, it may have been written.
+        token = wanted
+        let now = try asked { () throws(S3Error) in
+            try objects.writeToken(wanted, isNew: before == nil)
+        }
+        if now.session != session {
+            token = nil
+            throw StartupError(
+                "\(plan.description) was mounted just now \(now.facts); unmount it there first")
+        }
+        logger.info("established new mount token \(wanted.valueText)")
+    }
+
+    // MARK: Store
+
+    func openStore(_ plan: MountPlan) -> any BlockStore {
+        S3Store(
+            client: client, prefix: plan.prefix, blockSize: plan.blockSize,
+            blockCount: plan.blockCount)
+    }
+
+    func cancelRequests() { client.cancel() }
+
+    // MARK: Release
+
+    func release(isComplete: Bool) -> String? {
+        guard let token, isComplete else { return nil }
+        self.token = nil
+        let place = objects.place(of: MountToken.name)
+        do throws(S3Error) {
+            guard let other = try objects.deleteToken(token) else { return nil }
+            return "\(place) is of another mount now and stays: mounted \(other.facts)"
+        } catch {
+            return "cannot remove \(place): \(error.message)"
+        }
+    }
+
+    func abandon(hasDirty: Bool) {
+        if let problem = release(isComplete: !(hasDirty && isTakenOver)) {
+            logger.warning("\(problem)")
+        }
+    }
+}

@@ -1,0 +1,92 @@
+import BlockStore
+import CacheFile
+import Glibc
+import S3IO
+
+/// A volume in a directory (`--test`): has an identity, and no token.
+final class DirectoryHome: VolumeHome {
+    private let plan: MountPlan
+    private let directory: String
+
+    init(_ plan: MountPlan, directory: String) {
+        self.plan = plan
+        self.directory = directory
+    }
+
+    private var path: String { directory + "/" + plan.prefix + VolumeObject.name }
+
+    func claim(_ cached: LockedCacheFile?) throws(StartupError) -> VolumeClaim {
+        let found = try readIdentity()
+        var known: SizeRequest.Known?
+        if let found {
+            known = .init(blockSize: UInt64(found.blockSize), size: found.size, source: path)
+        }
+        let sizes = try plan.sizes.settle(known)
+        try VolumeChecks.compare(cached, plan, sizes, uuid: found?.uuid, place: path)
+        let size = UInt64(sizes.blockSize) * sizes.blockCount
+        if plan.isReadOnly
+            || found.map({ $0.size == size && $0.blockSize == sizes.blockSize }) == true
+        {
+            return VolumeClaim(
+                sizes: sizes, volumeUUID: found?.uuid ?? [UInt8](repeating: 0, count: 16))
+        }
+        var identity = VolumeObject(blockSize: sizes.blockSize, size: size)
+        if let uuid = found?.uuid ?? Self.uuid(of: cached) { identity.uuid = uuid }
+        try writeIdentity(identity)
+        return VolumeClaim(sizes: sizes, volumeUUID: identity.uuid)
+    }
+
+    private static func uuid(of cached: LockedCacheFile?) -> [UInt8]? {
+        cached.flatMap { $0.volumeUUID.contains { $0 != 0 } ? $0.volumeUUID : nil }
+    }
+
+    func openStore(_ plan: MountPlan) throws(StartupError) -> any BlockStore {
+        do throws(StoreError) {
+            return try DirectoryStore(
+                directory: directory, prefix: plan.prefix, blockSize: plan.blockSize,
+                removeLeftovers: !plan.isReadOnly)
+        } catch {
+            throw StartupError(error.message)
+        }
+    }
+
+    func cancelRequests() {}
+    func release(isComplete: Bool) -> String? { nil }
+    func abandon(hasDirty: Bool) {}
+
+    // MARK: The file
+
+    private func readIdentity() throws(StartupError) -> VolumeObject? {
+        let fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+        if fd < 0 {
+            if errno == ENOENT { return nil }
+            throw StartupError("cannot open \(path): \(String(cString: strerror(errno)))")
+        }
+        defer { close(fd) }
+        var bytes = [UInt8](repeating: 0, count: VolumeObject.bytesMax + 1)
+        let got = read(fd, &bytes, bytes.count)
+        if got < 0 {
+            throw StartupError("cannot read \(path): \(String(cString: strerror(errno)))")
+        }
+        do throws(VolumeObject.Invalid) {
+            return try VolumeObject(Array(bytes[..<got]))
+        } catch {
+            throw StartupError("\(path) \(error.message)")
+        }
+    }
+
+    /// Appears complete, by a rename.
+    private func writeIdentity(_ identity: VolumeObject) throws(StartupError) {
+        let temporary = "\(path).\(getpid())"
+        let fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        let bytes = identity.encoded()
+        var isGood = fd >= 0 && write(fd, bytes, bytes.count) == bytes.count && fsync(fd) == 0
+        if isGood { isGood = rename(temporary, path) == 0 }
+        let reason = String(cString: strerror(errno))
+        if fd >= 0 { close(fd) }
+        if isGood { return }
+        unlink(temporary)
+        throw StartupError(
+            "cannot write \(path): \(reason); give access to its directory or use --readOnly")
+    }
+}

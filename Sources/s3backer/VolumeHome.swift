@@ -1,0 +1,67 @@
+import BlockStore
+import CacheFile
+
+/// What a mount has learnt of its volume, and what it holds of it.
+struct VolumeClaim {
+    var sizes: SizeRequest.Settled
+    /// 16 bytes, zero when the volume has none.
+    var volumeUUID: [UInt8]
+    /// Value of the mount token that was set; nil: none was.
+    var mountToken: UInt32?
+}
+
+/// The place where a volume's blocks are: knows its sizes and identity, and who has it mounted.
+protocol VolumeHome: AnyObject {
+    /// Finds out what the volume is, and takes it for this mount. Blocks.
+    ///
+    /// - Parameter cached: The cache file that is going to be used, if it exists already.
+    /// - Throws: One line; then nothing of this mount is left behind.
+    func claim(_ cached: LockedCacheFile?) throws(StartupError) -> VolumeClaim
+
+    /// The blocks, after `claim`. Called once.
+    func openStore(_ plan: MountPlan) throws(StartupError) -> any BlockStore
+
+    /// Lets requests of the store fail that are under way or waiting to be tried again.
+    func cancelRequests()
+
+    /// Lets go of the volume. Blocks. Call when no more blocks are sent.
+    ///
+    /// - Parameter isComplete: The volume has everything; otherwise only the cache file does, and
+    ///   the volume stays marked as mounted.
+    /// - Returns: What went wrong, in one line.
+    func release(isComplete: Bool) -> String?
+
+    /// Undoes `claim` after a failed start.
+    ///
+    /// - Parameter hasDirty: The cache file holds blocks that the volume does not have.
+    func abandon(hasDirty: Bool)
+}
+
+/// Checks that hold for every kind of volume.
+enum VolumeChecks {
+    /// Refuses a cache file of another volume, or of one that was here before: it may hold dirty
+    /// blocks of it.
+    ///
+    /// - Parameters:
+    ///   - uuid: What the volume's identity says; nil: it has none.
+    ///   - place: Where the identity is or would be.
+    static func compare(
+        _ cached: LockedCacheFile?, _ plan: MountPlan, _ sizes: SizeRequest.Settled,
+        uuid: [UInt8]?, place: String
+    ) throws(StartupError) {
+        guard let cached, let path = plan.cacheFile?.path else { return }
+        var settled = plan
+        settled.settle(sizes)
+        let none = [UInt8](repeating: 0, count: 16)
+        do throws(CacheFileError) {
+            try cached.check(CacheOpening.identity(settled, uuid: uuid ?? none))
+        } catch {
+            throw CacheFailure.explain(error, path: path)
+        }
+        if uuid == nil && cached.volumeUUID != none && !plan.isForced {
+            throw StartupError(
+                "--blockCacheFile=\(path): made for a volume whose identity \(place) is gone; "
+                    + "choose another file, or use --force if it is the same volume")
+        }
+    }
+}

@@ -1,0 +1,116 @@
+import BlockStore
+import Foundation
+import Logging
+import S3IO
+import Testing
+
+@Suite struct GoldenTests {
+    static func client() throws -> S3Client {
+        let endpoint = try S3Endpoint(
+            baseURL: "http://127.0.0.1:5556/", bucket: "s3b", region: "us-east-1",
+            isVirtualHosted: false)
+        let credentials = Credentials(
+            accessID: Golden.accessID, accessKey: Golden.accessKey)
+        return S3Client(
+            S3Configuration(endpoint: endpoint, credentials: credentials),
+            logger: Logger(label: "test"))
+    }
+
+    @Test("every recorded signature comes out the same", arguments: Golden.traces)
+    func signature(name: String) throws {
+        let trace = try Golden.Trace(name)
+        let signer = SignatureV4(
+            Credentials(accessID: Golden.accessID, accessKey: Golden.accessKey),
+            region: "us-east-1")
+        let request = SignatureV4.Request(
+            method: trace.method, path: trace.path, query: trace.query, headers: trace.signed,
+            payloadHash: trace["x-amz-content-sha256"])
+        let date = trace["x-amz-date"]
+        #expect(request.canonical == trace.canonical)
+        #expect(signer.stringToSign(request, date: date) == trace.stringToSign)
+        #expect(signer.authorization(request, date: date) == trace["authorization"])
+    }
+
+    @Test("all recordings are there")
+    func count() { #expect(Golden.traces.count == 19) }
+
+    /// Lines `name: value` without those that the transport adds and the empty ones.
+    private func sent(_ lines: [String]) -> Set<String> {
+        Set(
+            lines.filter { !$0.hasSuffix(":") }.map { line in
+                let colon = line.firstIndex(of: ":") ?? line.endIndex
+                return line[..<colon].lowercased() + line[colon...]
+            })
+    }
+
+    private func recorded(_ trace: Golden.Trace) -> Set<String> {
+        let transport: Set<String> = ["host", "user-agent", "accept", "content-length", "expect"]
+        return Set(
+            trace.headers.map { (name: $0.name.lowercased(), value: $0.value) }
+                .filter { !transport.contains($0.name) }.map { "\($0.name): \($0.value)" })
+    }
+
+    @Test("a block is put with the headers of the real s3backer, signature included")
+    func putBlock() throws {
+        let trace = try Golden.Trace("15-v4-PUT-block.txt")
+        let client = try Self.client()
+        let store = S3Store(client: client, prefix: "plain15/", blockSize: 4096, blockCount: 16)
+        let block = try Golden.bytes("plain.bin")
+        block.withUnsafeBytes { bytes in
+            let request = store.putRequest(0, bytes)
+            #expect(request.path == trace.path && request.method.rawValue == trace.method)
+            let lines = client.headerLines(request, date: trace["x-amz-date"])
+            #expect(sent(lines) == recorded(trace))
+        }
+        let other = try Golden.bytes("plain-b5.bin")
+        other.withUnsafeBytes { bytes in
+            let request = store.putRequest(5, bytes)
+            #expect(request.path == "/s3b/plain15/00000005")
+            #expect(!request.headers.contains { $0.name.contains("size") })
+        }
+    }
+
+    @Test("a token is put with the headers of the real s3backer, signature included")
+    func putToken() throws {
+        let trace = try Golden.Trace("15-v4-PUT-token.txt")
+        let client = try Self.client()
+        let objects = BucketObjects(client: client, prefix: "plain15/")
+        let token = MountToken(header: "575897f7", body: Array("vm\n20261122T065520Z\n".utf8))
+        #expect(token.value == 0x5758_97f7 && token.host == "vm" && token.owner == nil)
+        token.body.withUnsafeBytes { bytes in
+            let request = objects.putRequest(
+                MountToken.name, bytes, BucketObjects.tokenHeaders(token))
+            #expect(request.path == trace.path)
+            let lines = client.headerLines(request, date: trace["x-amz-date"])
+            #expect(sent(lines) == recorded(trace))
+        }
+    }
+
+    @Test(
+        "HEAD and DELETE are signed like the real s3backer's",
+        arguments: [
+            ("15-v4-HEAD-block.txt", S3Request.Method.head),
+            ("15-v4-HEAD-token.txt", .head), ("15-v4-DELETE-token.txt", .delete),
+        ])
+    func plain(name: String, method: S3Request.Method) throws {
+        let trace = try Golden.Trace(name)
+        let lines = try Self.client().headerLines(
+            S3Request(method, path: trace.path), date: trace["x-amz-date"])
+        #expect(lines.contains("Authorization: " + trace["authorization"]))
+        #expect(sent(lines) == recorded(trace))
+    }
+
+    @Test("what listings ask for is encoded as recorded")
+    func list() throws {
+        let query = PercentEncoding.query([("prefix", "comp21/"), ("max-keys", "256")])
+        #expect(query == (try Golden.Trace("15-v4-GET-list.txt")).query)
+    }
+
+    @Test("MD5 and SHA-256 of the recorded blocks")
+    func digests() throws {
+        let bytes = try Golden.bytes("plain.bin")
+        let md5 = bytes.withUnsafeBytes { Digest.md5($0) }
+        #expect(Digest.hex(md5) == "32696fd7d176a4abe51ef096a885fa89")
+        #expect(Digest.base64(md5) == "Mmlv19F2pKvlHvCWqIX6iQ==")
+    }
+}
