@@ -46,8 +46,7 @@ public enum CacheFiles {
             ringBytes: ringBytes
         ).layOut()
         let file = try io { () throws(FileError) in try PosixFile.createUnlinked(for: path) }
-        // What is free now; a reservation that fails half-way has taken some of it.
-        let free = file.freeBytes
+        let freeBytes = file.freeBytes
         do {
             try Creation.format(file, geometry: geometry, identity: identity, info: info)
             try io { () throws(FileError) in try file.link(as: path) }
@@ -55,7 +54,7 @@ public enum CacheFiles {
             file.discard()
             if error.kind == .noSpace {
                 throw CacheFileError(
-                    .noSpace, "needs \(geometry.fileSize) bytes and \(free) are free")
+                    .noSpace, "needs \(geometry.fileSize) bytes, the file system has \(freeBytes)")
             }
             throw error
         }

@@ -6,6 +6,10 @@ import Glibc
 func runProgram(_ arguments: [String]) -> Int32 {
     Daemon.fillStandardStreams()
     signal(SIGPIPE, SIG_IGN)
+    // A parent may have blocked what asks us to end, and that is inherited.
+    var none = sigset_t()
+    sigemptyset(&none)
+    sigprocmask(SIG_SETMASK, &none, nil)
     let plan: MountPlan
     do {
         let options = try Options.read(Arguments.normalise(arguments))

@@ -56,7 +56,9 @@ enum PathChecks {
     static func mountPoint(_ path: String) throws(StartupError) -> String {
         let absolutePath = absolute(path)
         var info = stat()
-        if stat(absolutePath, &info) != 0 {
+        var system = statvfs()
+        // The kernel answers stat(2) of a dead mount from memory for a while, statfs(2) never.
+        if stat(absolutePath, &info) != 0 || statvfs(absolutePath, &system) != 0 {
             switch errno {
             case ENOENT:
                 throw StartupError(

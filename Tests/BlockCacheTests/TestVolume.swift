@@ -53,7 +53,9 @@ final class TestVolume {
 
     func start(_ change: (inout VolumeConfiguration) -> Void = { _ in }) throws {
         let disk = try PosixFile.open(root + "/cache", readOnly: false)
-        try disk.lock(exclusive: true)
+        // A process that another test is just starting holds a copy of the last descriptor until
+        // it runs its program.
+        try waitUntil("the lock of the cache file") { (try? disk.lock(exclusive: true)) != nil }
         let file = FaultyFile(disk)
         let cache = try SessionStart.open(file, identity: identity, info: Self.info)
         var configuration = VolumeConfiguration()

@@ -59,11 +59,15 @@ final class BadInputWorld {
         if type == "tmpfs" {
             try command("/usr/bin/mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", path)
         } else {
-            let image = root + "/image"
+            // Beside the directory: the mounted file system writes to it whenever it likes.
+            let image = root + "-image"
             try command("/usr/bin/truncate", "-s", "16m", image)
             try command("/usr/sbin/mkfs.ext4", "-q", image)
             try command("/usr/bin/mount", "-o", "loop", image, path)
         }
-        return { umount2(path, Int32(MNT_DETACH)) }
+        return { [root] in
+            umount2(path, Int32(MNT_DETACH))
+            unlink(root + "-image")
+        }
     }
 }

@@ -96,13 +96,14 @@ struct BadInputTests {
         .init("no name", "\(good) \(disk) --blockCacheFile=", ["--blockCacheFile=", "name a file"]),
         .init("in the mount point", "\(good) \(disk) --blockCacheFile=@/mnt/cache",
             ["--blockCacheFile=", "inside the mount point", "choose another"]),
-        .init("a full tmpfs", "\(good) \(disk) --blockCacheFile=@/small/cache",
-            ["--blockCacheFile=", "bytes and 4194304 are free", "make room", "--blockCacheSize"]) {
+        .init("a full tmpfs", "\(good) \(disk) --blockCacheSize=1g --size=2g "
+            + "--blockCacheFile=@/small/cache",
+            ["--blockCacheFile=", "the file system has 4194304;", "make room", "--blockCacheSize"]) {
             try $0.mountSmall("tmpfs")
         },
         .init("a full ext4", "\(good) \(disk) --blockCacheSize=1g --size=2g "
             + "--blockCacheFile=@/small/cache",
-            ["--blockCacheFile=", "are free", "make room", "--blockCacheSize"]) {
+            ["--blockCacheFile=", "the file system has", "make room", "--blockCacheSize"]) {
             try $0.mountSmall("ext4")
         },
         .init("a read-only directory", "\(good) \(disk) --blockCacheFile=@/small/cache",

@@ -8,7 +8,9 @@ final class MountedDaemon {
     let root: String
     var store: String { root + "/store" }
     var mountPoint: String { root + "/mnt" }
-    var file: String { mountPoint + "/file" }
+    var file: String { mountPoint + "/" + filename }
+    /// Name of the disk in the mount point.
+    var filename = "file"
     var cache: String { root + "/cache" }
     var phaseFile: String { root + "/phases" }
     private(set) var process: Process?
@@ -41,9 +43,9 @@ final class MountedDaemon {
     func detach() { umount2(mountPoint, Int32(MNT_DETACH)) }
 
     /// Starts in the foreground and waits until the mount answers.
-    func start(_ options: [String]) throws {
+    func start(_ options: [String], program: String = s3backer) throws {
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: Self.s3backer)
+        process.executableURL = URL(fileURLWithPath: program)
         process.arguments = ["-f", "--test", store, mountPoint] + options
         logs += 1
         let log = root + "/log.\(logs)"
@@ -72,10 +74,28 @@ final class MountedDaemon {
 
     /// A clean unmount; returns the exit status.
     func unmount() throws -> Int32 {
+        try unmountOnly()
+        return try exitStatus()
+    }
+
+    /// A process that another test is just starting holds copies of our descriptors until it runs
+    /// its program; so long the mount is busy.
+    func unmountOnly() throws {
+        try waitFor("umount", seconds: 20) { umount2(mountPoint, 0) == 0 }
+    }
+
+    /// Waits for the end, however it came about.
+    func exitStatus() throws -> Int32 {
         guard let process else { return -1 }
-        try #require(umount2(mountPoint, 0) == 0, "umount: \(String(cString: strerror(errno)))")
         try waitFor("the end of s3backer", seconds: 60) { !process.isRunning }
         return process.terminationStatus
+    }
+
+    /// A descriptor on the file keeps the mount busy.
+    func unmountAfterClosing(_ fd: Int32) throws -> Int32 {
+        // Closed twice in the end; the second time finds nothing.
+        dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), fd)
+        return try unmount()
     }
 
     /// The value of a line of the stats file.
@@ -137,6 +157,10 @@ func runSplit(
     process.standardOutput = output
     process.standardError = errors
     try process.run()
+    // One that should have failed and serves instead would never end.
+    let watch = DispatchWorkItem { kill(process.processIdentifier, SIGTERM) }
+    DispatchQueue.global().asyncAfter(deadline: .now() + 30, execute: watch)
+    defer { watch.cancel() }
     // Both are short, so reading one after the other blocks nobody.
     let complaint = errors.fileHandleForReading.readDataToEndOfFile()
     let said = output.fileHandleForReading.readDataToEndOfFile()
