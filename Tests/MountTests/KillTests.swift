@@ -27,7 +27,11 @@ struct KillTests {
         var writes = 0
         for number in 0..<Self.kills {
             try daemon.start(options)
-            let bad = try workload.check(daemon.file)
+            let bad: [String]
+            do { bad = try workload.check(daemon.file) } catch {
+                Issue.record("kill \(number): cannot be read back: \(daemon.log().suffix(2000))")
+                throw error
+            }
             for line in bad.prefix(5) { Issue.record("seed \(seed), kill \(number): \(line)") }
             lost += bad.count
             let target = PhasePage.State.allCases[number % PhasePage.State.allCases.count]
