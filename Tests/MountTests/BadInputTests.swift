@@ -21,14 +21,26 @@ struct BadInputTests {
             try $0.makeCache()
             return nil
         },
+        .init("another block size than the volume", "\(good) \(ring) --blockSize=32k \(cache)",
+            ["--blockSize=32k", "64k", "leave the option out"]) {
+            try $0.makeCache()
+            return nil
+        },
+        .init("another size than the volume", "\(good) \(ring) --size=8m \(cache)",
+            ["--size=8m", "4m", "leave the option out"]) {
+            try $0.makeCache()
+            return nil
+        },
         .init("another block size", "\(good) \(ring) --blockSize=32k \(cache)",
             ["--blockCacheFile=", "65536", "--blockSize", "choose another file"]) {
             try $0.makeCache()
+            try $0.forgetVolume()
             return nil
         },
         .init("another size", "\(good) \(ring) --size=8m \(cache)",
             ["--blockCacheFile=", "4194304", "--size", "choose another file"]) {
             try $0.makeCache()
+            try $0.forgetVolume()
             return nil
         },
         .init("random bytes", "\(good) \(disk) \(cache)",
@@ -152,7 +164,9 @@ struct BadInputTests {
         },
         .init("directory of the prefix missing", "\(good) \(disk) --prefix=a/b",
             ["--prefix=a/b", "create it first"]),
-        .init("a bucket", "bucket @/mnt \(disk)", ["bucket", "--test DIRECTORY"]),
+        .init("a bucket on a server that is not there",
+            "bucket @/mnt --baseURL=http://127.0.0.1:1/ --accessId= \(disk)",
+            ["127.0.0.1:1", "check --baseURL"]),
     ]
 
     static let values: [BadInputCase] = [
