@@ -133,7 +133,8 @@ struct MountTests {
 
     // MARK: Content
 
-    @Test("random writes are read back, through the page cache and past it", arguments: [false, true])
+    @Test(
+        "random writes are read back, through the page cache and past it", arguments: [false, true])
     func readYourWrites(isDirect: Bool) throws {
         try with("rw", ["--blockCacheWriteDelay=10"]) { daemon in
             var random = SystemLikeRandom(state: 11)
@@ -160,7 +161,9 @@ struct MountTests {
                     if random.next() % 8 == 0 { try #require(fsync(fd) == 0) }
                 } else {
                     try #require(pread(fd, memory, count, at) == count)
-                    let isSame = model.withUnsafeBytes { memcmp($0.baseAddress! + at, memory, count) == 0 }
+                    let isSame = model.withUnsafeBytes {
+                        memcmp($0.baseAddress! + at, memory, count) == 0
+                    }
                     try #require(isSame, "operation \(number): wrong bytes at \(at), \(count)")
                 }
             }
@@ -173,7 +176,8 @@ struct MountTests {
         var image = [UInt8](repeating: 0, count: Self.size)
         for name in try daemon.blockNames() {
             let number = try #require(Int(name, radix: 16), "\(name) in the store")
-            let bytes = try #require(FileManager.default.contents(atPath: daemon.store + "/" + name))
+            let bytes = try #require(
+                FileManager.default.contents(atPath: daemon.store + "/" + name))
             try #require(bytes.count == Self.block)
             image.replaceSubrange(number * Self.block..<(number + 1) * Self.block, with: bytes)
         }

@@ -140,7 +140,8 @@ struct RemountTests {
     static let partner = "/usr/bin/s3backer"
     static let hasPartner = access(partner, X_OK) == 0
 
-    @Test("s3backer 1.5.4 reads what we wrote, and the reverse, byte for byte",
+    @Test(
+        "s3backer 1.5.4 reads what we wrote, and the reverse, byte for byte",
         .enabled(if: hasPartner, "needs the Debian package s3backer"), arguments: ["", "some-"])
     func interoperability(prefix: String) throws {
         let daemon = try MountedDaemon("partner")
