@@ -124,7 +124,8 @@ let package = Package(
             name: "S3MountTests", dependencies: ["s3backer", "CacheFile", "S3TestServers"],
             swiftSettings: strict),
         .testTarget(
-            name: "MountTests", dependencies: ["s3backer", "cachecheck", "CacheFile", "FileIO", "CSys"],
+            name: "MountTests",
+            dependencies: ["s3backer", "cachecheck", "CacheFile", "FileIO", "CSys"],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

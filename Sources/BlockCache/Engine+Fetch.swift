@@ -153,7 +153,9 @@ extension Engine {
                 .subtracting(patched)
         } else {
             // A writer is about to map the block: the fill would only be in its way.
-            guard activity.writer == nil, waitingForSlot.isEmpty, let free = takeSlot() else { return }
+            guard activity.writer == nil, waitingForSlot.isEmpty, let free = takeSlot() else {
+                return
+            }
             slot = free
             wanted = all
         }
@@ -175,7 +177,8 @@ extension Engine {
         guard let slot = state.slot(of: block), !state.slots.isZeroBase(slot),
             state.patched(block).isEmpty
         else { return }
-        let missing = GranuleSet.all(geometry.granulesPerBlock).subtracting(state.present(slot: slot))
+        let missing = GranuleSet.all(geometry.granulesPerBlock).subtracting(
+            state.present(slot: slot))
         guard !missing.isEmpty else { return }
         guard journal.hasRoom(recordBytes: 128, dataBytes: 0, reserved: true),
             waitingInReserve.isEmpty
@@ -183,14 +186,17 @@ extension Engine {
         append(
             .map(
                 MapRecord(
-                    slot: UInt32(slot), block: block, flags: [.extend, .fill, .zeroBase, .keepBase],
+                    slot: UInt32(slot), block: block,
+                    flags: [.extend, .fill, .zeroBase, .keepBase],
                     granules: GranuleSet(), crcs: [])))
     }
 
     /// The slot write of a fill has returned: its record names what no record has touched since.
     func fillWritten(_ write: SlotWrite, _ answer: Fetched) {
         endIO(write.slot)
-        guard let activity = active[write.block] else { preconditionFailure("fill without a block") }
+        guard let activity = active[write.block] else {
+            preconditionFailure("fill without a block")
+        }
         let named = activity.fillBusy.subtracting(activity.fillOvertaken)
         activity.isFilling = false
         activity.fillBusy = GranuleSet()

@@ -73,7 +73,9 @@ extension Engine {
     func appendReserved(_ record: Record, done: @escaping (LSN) -> Void) {
         guard poison == nil else { return }
         let size = record.encode(geometry).encodedSize
-        if waitingInReserve.isEmpty, journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true) {
+        if waitingInReserve.isEmpty,
+            journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true)
+        {
             done(append(record))
             return
         }
@@ -164,7 +166,8 @@ extension Engine {
 
     private func syncRemote(_ done: @escaping @Sendable (VolumeError?) -> Void) {
         var dirty: Set<UInt64> = []
-        for slot in 0..<geometry.slotCount where state.slots.rawState(slot) == SlotState.dirty.rawValue {
+        for slot in 0..<geometry.slotCount
+        where state.slots.rawState(slot) == SlotState.dirty.rawValue {
             dirty.insert(state.slots.block(slot))
         }
         if dirty.isEmpty { return reply { done(nil) } }
@@ -197,7 +200,8 @@ extension Engine {
             work.append(.writeGroup(group, offset: journal.offset(of: group)))
         }
         guard !journal.isFlushing else { return }
-        let wanted = durableWanted > journal.durable && journal.written > journal.durable
+        let wanted =
+            durableWanted > journal.durable && journal.written > journal.durable
             && (journal.written >= durableWanted || !journal.hasUnwritten)
         if wanted || sealNeedsFlush || checkpointStage.needsFlush {
             _ = journal.beginFlush()
@@ -227,7 +231,8 @@ extension Engine {
             durableWanted = max(durableWanted, journal.lastRecordLSN)
         }
         let rested = now >= lastCommitMs + configuration.sealDelayMs
-        if rested, journal.durable >= journal.lastRecordLSN, journal.sealed < journal.lastRecordLSN {
+        if rested, journal.durable >= journal.lastRecordLSN, journal.sealed < journal.lastRecordLSN
+        {
             sealWanted = max(sealWanted, journal.lastRecordLSN)
         }
     }

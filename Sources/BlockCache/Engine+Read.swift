@@ -158,10 +158,11 @@ extension Engine {
 
     func rot(_ block: UInt64, _ granules: GranuleSet) -> VolumeError {
         let size = geometry.granuleSize
-        let where_ = granules.runs.map {
+        let places = granules.runs.map {
             "\($0.lowerBound * size)-\($0.upperBound * size - 1)"
         }.joined(separator: ", ")
-        let text = "block \(block): bytes \(where_) of the cache file are damaged and not in the store"
+        let text =
+            "block \(block): bytes \(places) of the cache file are damaged and not in the store"
         log(.error, text)
         return VolumeError(.damaged, text)
     }

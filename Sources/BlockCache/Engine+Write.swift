@@ -247,7 +247,9 @@ extension Engine {
             op.direct = GranuleSet()
             active[op.block]?.directBusy = GranuleSet()
             op.newSlot = nil
-            noteTouched(op.block, map.flags.contains(.extend) ? map.granules : .all(geometry.granulesPerBlock))
+            noteTouched(
+                op.block,
+                map.flags.contains(.extend) ? map.granules : .all(geometry.granulesPerBlock))
             if map.oldSlot != Record.noSlot { noteFreed(Int(map.oldSlot), lsn: lsn) }
             absent.remove(op.block)
             isVerified[Int(map.slot)] = true

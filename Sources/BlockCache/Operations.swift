@@ -75,10 +75,13 @@ package final class WriteOp: @unchecked Sendable {
     }
 
     /// Puts the old content of a granule around the user's bytes: its image is complete.
-    func complete(_ granule: Int, from old: UnsafeRawBufferPointer, _ geometry: Geometry, _ seeds: SeedSpace) {
+    func complete(
+        _ granule: Int, from old: UnsafeRawBufferPointer, _ geometry: Geometry, _ seeds: SeedSpace
+    ) {
         let user = userBytes(granule, geometry)
         let image = buffer.mutableSlice(place(granule, geometry))
-        for gap in [0..<user.lowerBound, user.upperBound..<geometry.granuleSize] where !gap.isEmpty {
+        for gap in [0..<user.lowerBound, user.upperBound..<geometry.granuleSize] where !gap.isEmpty
+        {
             UnsafeMutableRawBufferPointer(rebasing: image[gap])
                 .copyMemory(from: UnsafeRawBufferPointer(rebasing: old[gap]))
         }

@@ -27,7 +27,8 @@ extension CacheState {
             putPatch(patch, payload: payload, lsn: lsn, position: group.position)
             if !overlaysOnly { try applyPatch(patch, lsn: lsn, epoch: epoch) }
         case .map(let map):
-            let granules = map.flags.contains(.extend)
+            let granules =
+                map.flags.contains(.extend)
                 ? map.granules : .all(geometry.granulesPerBlock)
             removeOverlays(map.block, granules)
             removePatches(map.block, granules)
@@ -45,10 +46,13 @@ extension CacheState {
         }
     }
 
-    private func expect(_ slot: UInt32, holds block: UInt64, _ what: String) throws(ContradictionError) -> Int {
+    private func expect(_ slot: UInt32, holds block: UInt64, _ what: String)
+        throws(ContradictionError) -> Int
+    {
         let slot = Int(slot)
         guard slots.block(slot) == block else {
-            throw ContradictionError(what: "\(what) of block \(block): slot \(slot) does not hold it")
+            throw ContradictionError(
+                what: "\(what) of block \(block): slot \(slot) does not hold it")
         }
         return slot
     }
@@ -63,7 +67,8 @@ extension CacheState {
                     granule: granule, lsn: lsn, crc: data.crcs[number], group: group,
                     dataIndex: dataIndex + number * blocksPerGranule))
             marks.append(
-                OverlayMark(position: group.position, block: data.block, granule: granule, lsn: lsn))
+                OverlayMark(position: group.position, block: data.block, granule: granule, lsn: lsn)
+            )
         }
         overlays[data.block] = set
     }
@@ -77,7 +82,9 @@ extension CacheState {
         }
     }
 
-    private func applyPatch(_ patch: PatchRecord, lsn: LSN, epoch: UInt64) throws(ContradictionError) {
+    private func applyPatch(_ patch: PatchRecord, lsn: LSN, epoch: UInt64)
+        throws(ContradictionError)
+    {
         let slot = try expect(patch.slot, holds: patch.block, "PATCH")
         // A carried patch is the same patch at another place.
         if patch.carriedLSN == 0 { becomeDirty(slot, lsn: lsn, epoch: epoch) }

@@ -85,7 +85,9 @@ public final class CacheState {
         return valid.union(overlaid.granules)
     }
 
-    public func overlaid(_ block: UInt64) -> GranuleSet { overlays[block]?.granules ?? GranuleSet() }
+    public func overlaid(_ block: UInt64) -> GranuleSet {
+        overlays[block]?.granules ?? GranuleSet()
+    }
 
     /// Overlays of a block that are not destaged and whose record is at or below `lsn`.
     public func destageable(_ block: UInt64, upTo lsn: LSN) -> [Overlay] {

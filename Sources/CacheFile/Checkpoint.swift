@@ -52,7 +52,9 @@ public final class Checkpointer {
 
     /// Step 1: freezes every changed page at `lsn`.
     /// - Parameter tail: position of the oldest group that replay will need.
-    public func begin(_ state: CacheState, lsn: LSN, tail: RingPoint, epoch: UInt64) -> CheckpointPlan {
+    public func begin(_ state: CacheState, lsn: LSN, tail: RingPoint, epoch: UInt64)
+        -> CheckpointPlan
+    {
         let sequence = superblock.checkpointSeq + 1
         precondition(sequence < RootTable.generationMax)
         let pages = state.slots.takeDirtyPages()

@@ -77,12 +77,15 @@ public struct Geometry: Sendable, Equatable {
         return (bitmap, (bitmap + 4 * granules + 7) & ~7)
     }
 
-    package static func pages(_ slots: Int, _ perPage: Int) -> Int { (slots + perPage - 1) / perPage }
+    package static func pages(_ slots: Int, _ perPage: Int) -> Int {
+        (slots + perPage - 1) / perPage
+    }
 
     // MARK: Places
 
     public func superblockOffset(_ copy: Int) -> Int {
-        copy < 2 ? copy * Self.superblockStride
+        copy < 2
+            ? copy * Self.superblockStride
             : ringOffset + ringLength + (copy - 2) * Self.superblockStride
     }
 
@@ -186,25 +189,31 @@ public struct LayoutRequest: Sendable {
     /// Lays the file out. Throws `.invalid` for sizes the format cannot hold.
     public func layOut() throws(CacheFileError) -> Geometry {
         guard Geometry.blockSizes.contains(blockSize), blockSize & (blockSize - 1) == 0 else {
-            throw CacheFileError(.invalid, "block size \(blockSize) is not a power of two from 4k to 64m")
+            throw CacheFileError(
+                .invalid, "block size \(blockSize) is not a power of two from 4k to 64m")
         }
         guard (Geometry.slotsMin...Geometry.slotsMax).contains(slots) else {
             throw CacheFileError(
-                .invalid, "\(slots) cache blocks; a cache file holds \(Geometry.slotsMin) to \(Geometry.slotsMax)")
+                .invalid,
+                "\(slots) cache blocks; a cache file holds \(Geometry.slotsMin) to \(Geometry.slotsMax)"
+            )
         }
         let (capacity, overflow) = slots.multipliedReportingOverflow(by: blockSize)
         guard !overflow, capacity < 1 << 60 else {
-            throw CacheFileError(.invalid, "\(slots) cache blocks of \(blockSize) bytes are too large")
+            throw CacheFileError(
+                .invalid, "\(slots) cache blocks of \(blockSize) bytes are too large")
         }
         let ring = try ringLength(capacity: capacity)
-        let perZone = min(slots, slotsPerZone ?? max((64 << 30) / blockSize, capacity / 512 / blockSize))
+        let perZone = min(
+            slots, slotsPerZone ?? max((64 << 30) / blockSize, capacity / 512 / blockSize))
         let zoneCount = (slots + perZone - 1) / perZone
         guard zoneCount <= Geometry.zonesMax else {
             throw CacheFileError(.invalid, "\(zoneCount) allocation groups are too many")
         }
         let granules = blockSize / Geometry.granuleSize(blockSize: blockSize)
         let coldPerPage =
-            (Geometry.pageSize - Geometry.pageHeaderSize) / Geometry.coldEntry(granules: granules).size
+            (Geometry.pageSize - Geometry.pageHeaderSize)
+            / Geometry.coldEntry(granules: granules).size
         let hotPages = Geometry.pages(perZone, Geometry.hotPerPage)
         let coldPages = Geometry.pages(perZone, coldPerPage)
         let rootBytes = Self.round(zoneCount * (hotPages + coldPages) * 8, Geometry.pageSize)
@@ -236,7 +245,8 @@ public struct LayoutRequest: Sendable {
                 ringBytes >= 8 * (granule + 2 * RingFormat.blockSize), ringBytes <= 2 << 30,
                 ringBytes <= 2 << 20 || ringBytes % Geometry.superblockStride == 0
             else {
-                throw CacheFileError(.invalid, "a journal ring of \(ringBytes) bytes is not possible")
+                throw CacheFileError(
+                    .invalid, "a journal ring of \(ringBytes) bytes is not possible")
             }
             return ringBytes
         }

@@ -50,9 +50,13 @@ public struct GranuleSet: Sendable, Equatable, Hashable {
             + words.3.nonzeroBitCount
     }
 
-    public func contains(_ granule: Int) -> Bool { self[word: granule >> 6] >> (granule & 63) & 1 == 1 }
+    public func contains(_ granule: Int) -> Bool {
+        self[word: granule >> 6] >> (granule & 63) & 1 == 1
+    }
     public mutating func insert(_ granule: Int) { self[word: granule >> 6] |= 1 << (granule & 63) }
-    public mutating func remove(_ granule: Int) { self[word: granule >> 6] &= ~(1 << (granule & 63)) }
+    public mutating func remove(_ granule: Int) {
+        self[word: granule >> 6] &= ~(1 << (granule & 63))
+    }
 
     public func union(_ other: GranuleSet) -> GranuleSet { combine(other, |) }
     public func intersection(_ other: GranuleSet) -> GranuleSet { combine(other, &) }

@@ -183,13 +183,15 @@ enum Binding {
     static func check(_ sb: Superblock, _ identity: VolumeIdentity) throws(CacheFileError) {
         if sb.blockSize != UInt32(identity.blockSize) {
             throw CacheFileError(
-                .otherBlockSize, "made for blocks of \(sb.blockSize) bytes, not \(identity.blockSize)")
+                .otherBlockSize,
+                "made for blocks of \(sb.blockSize) bytes, not \(identity.blockSize)")
         }
         if sb.binding != identity.binding {
             throw CacheFileError(.otherVolume, "BIND_MISMATCH: made for another volume")
         }
         let none = [UInt8](repeating: 0, count: 16)
-        if sb.volumeUUID != none, identity.volumeUUID != none, sb.volumeUUID != identity.volumeUUID {
+        if sb.volumeUUID != none, identity.volumeUUID != none, sb.volumeUUID != identity.volumeUUID
+        {
             throw CacheFileError(.otherVolume, "BIND_MISMATCH: made for a volume of another UUID")
         }
         if sb.volumeBlocks != identity.volumeBlocks {

@@ -113,7 +113,9 @@ extension Record {
             body.count >= 16
         else { return nil }
         let granule = Int(body.field(0, UInt16.self))
-        guard granule < geometry.granulesPerBlock, body.field(2, UInt16.self) == 1 else { return nil }
+        guard granule < geometry.granulesPerBlock, body.field(2, UInt16.self) == 1 else {
+            return nil
+        }
         let count = Int(body.field(12, UInt32.self))
         let end = 16 + 8 * count + 4
         guard count >= 1, count <= geometry.granuleSize, body.count == (end + 7) & ~7,
@@ -124,7 +126,9 @@ extension Record {
         for index in 0..<count {
             let offset = Int(body.field(16 + 8 * index, UInt32.self))
             let length = Int(body.field(20 + 8 * index, UInt32.self))
-            guard offset > last, length >= 1, offset + length <= geometry.granuleSize else { return nil }
+            guard offset > last, length >= 1, offset + length <= geometry.granuleSize else {
+                return nil
+            }
             ranges.append(offset..<offset + length)
             last = offset + length
         }
@@ -146,7 +150,9 @@ extension Record {
         let crcs = readCRCs(body, at: bitmapAt + geometry.bitmapBytes, count: granules.count)
         guard let crcs else { return nil }
         let oldSlot: UInt32 = body.field(0)
-        guard oldSlot == noSlot || oldSlot < UInt32(clamping: geometry.slotCount) else { return nil }
+        guard oldSlot == noSlot || oldSlot < UInt32(clamping: geometry.slotCount) else {
+            return nil
+        }
         guard oldSlot == noSlot || !flags.contains(.extend) else { return nil }
         return .map(
             MapRecord(

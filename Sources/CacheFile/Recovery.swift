@@ -84,7 +84,9 @@ package struct Recovery {
             if try load(page, entry, copy: entry.copy, geometry, slots, buffer) { continue }
             // Only a byte-equal mate may stand in, never an older page (I11).
             if try load(page, entry, copy: 1 - entry.copy, geometry, slots, buffer) {
-                note("PAGE_BAD", .warning, "directory page \(page): one copy is damaged, its mate is good")
+                note(
+                    "PAGE_BAD", .warning,
+                    "directory page \(page): one copy is damaged, its mate is good")
                 continue
             }
             throw CacheFileError(.needsCheck, "PAGE_BAD: directory page \(page) is damaged")
@@ -149,7 +151,8 @@ package struct Recovery {
     }
 
     private static func isIntact(
-        _ item: PatchRecord, _ data: UnsafeRawBufferPointer, _ geometry: Geometry, _ seeds: SeedSpace
+        _ item: PatchRecord, _ data: UnsafeRawBufferPointer, _ geometry: Geometry,
+        _ seeds: SeedSpace
     ) -> Bool {
         let start = Int(item.dataPosition) * RingFormat.blockSize
         guard start + item.payloadBytes <= data.count else { return false }
@@ -222,15 +225,22 @@ package struct Recovery {
         case .endOfLog:
             break
         case .deadGroups:
-            note("JRN_OLD_SESSION", .info, "\(scan.laterGroups) groups of an older session lie behind the log")
+            note(
+                "JRN_OLD_SESSION", .info,
+                "\(scan.laterGroups) groups of an older session lie behind the log")
         case .tornTail:
-            note("JRN_TORN_TAIL", .info, "the journal ends torn at LSN \(scan.end.lsn); never fsynced")
+            note(
+                "JRN_TORN_TAIL", .info,
+                "the journal ends torn at LSN \(scan.end.lsn); never fsynced")
         case .hole:
             throw CacheFileError(
-                .needsCheck, "JRN_HOLE: the journal breaks at LSN \(scan.end.lsn), but LSN \(scan.durable) was durable")
+                .needsCheck,
+                "JRN_HOLE: the journal breaks at LSN \(scan.end.lsn), but LSN \(scan.durable) was durable"
+            )
         case .staleSuperblock:
             throw CacheFileError(
-                .needsCheck, "SB_STALE: the journal holds groups of a later session than the superblock's")
+                .needsCheck,
+                "SB_STALE: the journal holds groups of a later session than the superblock's")
         }
     }
 
@@ -271,10 +281,12 @@ package struct Recovery {
         // Replayed records are all sealed now: nothing waits for their LSNs (R4).
         for slot in state.reuseLSNs.indices { state.reuseLSNs[slot] = 0 }
         for block in state.patches.keys where state.slot(of: block) == nil {
-            throw CacheFileError(.needsCheck, "ENT_STATE: a patch of block \(block), which is in no slot")
+            throw CacheFileError(
+                .needsCheck, "ENT_STATE: a patch of block \(block), which is in no slot")
         }
         for block in state.overlays.keys where state.slot(of: block) == nil {
-            throw CacheFileError(.needsCheck, "ENT_STATE: journal data of block \(block), which is in no slot")
+            throw CacheFileError(
+                .needsCheck, "ENT_STATE: journal data of block \(block), which is in no slot")
         }
         return stillMissing(dropped, state)
     }

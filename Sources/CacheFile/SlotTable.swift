@@ -98,7 +98,8 @@ public final class SlotTable {
     }
     func rawBaseKind(_ slot: Int) -> UInt8 { load(slot, 34) }
 
-    private func load<Value: FixedWidthInteger>(_ slot: Int, _ offset: Int, as: Value.Type) -> Value {
+    private func load<Value: FixedWidthInteger>(_ slot: Int, _ offset: Int, as: Value.Type) -> Value
+    {
         load(slot, offset)
     }
 
@@ -248,7 +249,9 @@ public final class SlotTable {
     public func generation(_ number: Int) -> UInt32 { page(number).field(24) }
 
     /// Takes a page read from the file. False when it is not exactly the page that the root names.
-    package func adopt(_ number: Int, _ bytes: UnsafeRawBufferPointer, crc: UInt32, generation: UInt32) -> Bool {
+    package func adopt(
+        _ number: Int, _ bytes: UnsafeRawBufferPointer, crc: UInt32, generation: UInt32
+    ) -> Bool {
         let target = page(number)
         let scratch = AlignedBuffer(Geometry.pageSize)
         let copy = scratch.mutableBytes

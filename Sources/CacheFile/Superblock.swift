@@ -130,7 +130,9 @@ public struct Superblock: Sendable, Equatable {
     }
 
     /// At most 63 bytes of text, cut at a character boundary, zero padded.
-    private static func setText(_ bytes: UnsafeMutableRawBufferPointer, _ offset: Int, _ text: String) {
+    private static func setText(
+        _ bytes: UnsafeMutableRawBufferPointer, _ offset: Int, _ text: String
+    ) {
         var kept = text
         while kept.utf8.count > 63 { kept.removeLast() }
         bytes.setBytes(offset, Array(kept.utf8))

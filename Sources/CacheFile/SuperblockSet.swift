@@ -110,11 +110,15 @@ public struct SuperblockSet: Sendable {
     private static func rejectUnsupported(_ sb: Superblock) throws(CacheFileError) {
         if sb.formatMajor != Superblock.formatMajor {
             throw CacheFileError(
-                .unsupported, "VER_NEWER: format \(sb.formatMajor).\(sb.formatMinor), this program knows \(Superblock.formatMajor)")
+                .unsupported,
+                "VER_NEWER: format \(sb.formatMajor).\(sb.formatMinor), this program knows \(Superblock.formatMajor)"
+            )
         }
         if sb.featIncompat & ~Superblock.knownIncompat != 0 {
             throw CacheFileError(
-                .unsupported, "FEAT_UNKNOWN: needs features 0x\(String(sb.featIncompat, radix: 16)) that this program does not know")
+                .unsupported,
+                "FEAT_UNKNOWN: needs features 0x\(String(sb.featIncompat, radix: 16)) that this program does not know"
+            )
         }
     }
 
@@ -124,7 +128,9 @@ public struct SuperblockSet: Sendable {
         for sb in found.values where sb.generation &+ 1 == current.generation {
             if sb.crc != current.parentCRC {
                 throw CacheFileError(
-                    .needsCheck, "SB_FORK: generation \(current.generation) does not follow from \(sb.generation)")
+                    .needsCheck,
+                    "SB_FORK: generation \(current.generation) does not follow from \(sb.generation)"
+                )
             }
         }
     }
@@ -143,7 +149,9 @@ public struct SuperblockSet: Sendable {
     // MARK: Writing
 
     /// Writes a superblock to its two copies. Not durable before a flush that starts later.
-    package static func write(_ sb: Superblock, to file: any FileIO, offset: (Int) -> Int) throws(FileError) {
+    package static func write(_ sb: Superblock, to file: any FileIO, offset: (Int) -> Int)
+        throws(FileError)
+    {
         for copy in sb.copies {
             let buffer = sb.encode(copy: UInt32(copy))
             try file.write(buffer.bytes, at: offset(copy), .cached)

@@ -17,7 +17,9 @@ package enum ZoneTable {
     package static let magic: UInt32 = 0x5a42_3353
     package static let entrySize = 64
 
-    package static func encode(_ zones: [Zone], seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
+    package static func encode(_ zones: [Zone], seeds: SeedSpace) -> (
+        bytes: AlignedBuffer, crc: UInt32
+    ) {
         let buffer = AlignedBuffer.zeroed(Geometry.zoneTableBytes)
         let bytes = buffer.mutableBytes
         bytes.setField(0, magic)
@@ -52,7 +54,8 @@ package enum ZoneTable {
             blockSize & (blockSize - 1) == 0,
             Int(sb.granuleSize) == Geometry.granuleSize(blockSize: blockSize)
         else { throw broken("block size \(sb.blockSize), granule \(sb.granuleSize)") }
-        guard let ringOffset = Int(exactly: sb.ringOffset), let ringLength = Int(exactly: sb.ringLength),
+        guard let ringOffset = Int(exactly: sb.ringOffset),
+            let ringLength = Int(exactly: sb.ringLength),
             ringLength >= 64 << 10, ringLength <= size, ringOffset <= size - ringLength,
             ringOffset % 4096 == 0, ringLength % 4096 == 0,
             ringLength >= 8 * (Int(sb.granuleSize) + 8192)
@@ -62,7 +65,8 @@ package enum ZoneTable {
         }
         var rootOffsets: [Int] = []
         for offset in sb.rootOffsets {
-            guard let offset = Int(exactly: offset), offset % 4096 == 0, offset <= size - rootCapacity
+            guard let offset = Int(exactly: offset), offset % 4096 == 0,
+                offset <= size - rootCapacity
             else { throw broken("root at \(offset)") }
             rootOffsets.append(offset)
         }

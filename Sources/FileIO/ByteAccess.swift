@@ -1,7 +1,8 @@
 /// Little-endian fields at byte offsets: how every on-disk structure is read and written.
 extension UnsafeRawBufferPointer {
     @inline(__always)
-    public func field<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type = Value.self) -> Value {
+    public func field<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type = Value.self) -> Value
+    {
         precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
         return Value(littleEndian: loadUnaligned(fromByteOffset: offset, as: Value.self))
     }
@@ -15,7 +16,8 @@ extension UnsafeRawBufferPointer {
 
 extension UnsafeMutableRawBufferPointer {
     @inline(__always)
-    public func field<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type = Value.self) -> Value {
+    public func field<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type = Value.self) -> Value
+    {
         UnsafeRawBufferPointer(self).field(offset)
     }
 

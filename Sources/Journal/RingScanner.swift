@@ -112,7 +112,9 @@ public struct RingScanner {
             if header.dataBlocks > 0 {
                 try read(into: data.mutableBytes, at: header.dataPosition)
             }
-            let bytes = header.dataBlocks > 0 ? data.bytes : UnsafeRawBufferPointer(rebasing: data.bytes[..<0])
+            let bytes =
+                header.dataBlocks > 0
+                ? data.bytes : UnsafeRawBufferPointer(rebasing: data.bytes[..<0])
             for record in records where !isPayloadIntact(record, bytes) { return nil }
         }
         return ScannedGroup(header: header, records: records)

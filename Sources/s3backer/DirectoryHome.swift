@@ -7,6 +7,8 @@ import S3IO
 final class DirectoryHome: VolumeHome {
     private let plan: MountPlan
     private let directory: String
+    /// This start has made the identity, and takes it away if it fails.
+    private var hasMadeIdentity = false
 
     init(_ plan: MountPlan, directory: String) {
         self.plan = plan
@@ -33,6 +35,7 @@ final class DirectoryHome: VolumeHome {
         var identity = VolumeObject(blockSize: sizes.blockSize, size: size)
         if let uuid = found?.uuid ?? Self.uuid(of: cached) { identity.uuid = uuid }
         try writeIdentity(identity)
+        hasMadeIdentity = found == nil
         return VolumeClaim(sizes: sizes, volumeUUID: identity.uuid)
     }
 
@@ -52,7 +55,10 @@ final class DirectoryHome: VolumeHome {
 
     func cancelRequests() {}
     func release(isComplete: Bool) -> String? { nil }
-    func abandon(hasDirty: Bool) {}
+
+    func abandon(hasDirty: Bool) {
+        if hasMadeIdentity { unlink(path) }
+    }
 
     // MARK: The file
 

@@ -50,7 +50,8 @@ final class FaultyStore: BlockStore {
         return try inner.head(block)
     }
 
-    func put(_ block: UInt64, _ source: UnsafeRawBufferPointer) throws(StoreError) -> ObjectVersion {
+    func put(_ block: UInt64, _ source: UnsafeRawBufferPointer) throws(StoreError) -> ObjectVersion
+    {
         try check(isWrite: true, block)
         puts.add(1, ordering: .relaxed)
         return try inner.put(block, source)

@@ -15,19 +15,22 @@ struct PoisonTests {
         }
     }
 
-    static let faults: [Fault] = [1, 2, 3, 10, 100].flatMap { number in
-        [
-            Fault(operation: .write, number: number, errno: EIO),
-            Fault(operation: .write, number: number, errno: ENOSPC),
-        ]
-    } + [1, 2, 5].flatMap { number in
-        [
-            Fault(operation: .flush, number: number, errno: EIO),
-            Fault(operation: .flush, number: number, errno: ENOSPC),
-        ]
-    }
+    static let faults: [Fault] =
+        [1, 2, 3, 10, 100].flatMap { number in
+            [
+                Fault(operation: .write, number: number, errno: EIO),
+                Fault(operation: .write, number: number, errno: ENOSPC),
+            ]
+        }
+        + [1, 2, 5].flatMap { number in
+            [
+                Fault(operation: .flush, number: number, errno: EIO),
+                Fault(operation: .flush, number: number, errno: ENOSPC),
+            ]
+        }
 
-    @Test("after the first failure nothing is acknowledged; what was, is there when reopened",
+    @Test(
+        "after the first failure nothing is acknowledged; what was, is there when reopened",
         arguments: faults)
     func poison(_ fault: Fault) throws {
         let volume = try TestVolume("poison", blocks: 32, slots: 64)
@@ -62,7 +65,9 @@ struct PoisonTests {
         #expect(firstError?.kind == .poisoned)
         #expect(volume.file?.hasFailed.load(ordering: .relaxed) == true)
         for index in [0, 7, 100] {
-            let write = #expect(throws: VolumeError.self) { try access.write([1], at: index * cell) }
+            let write = #expect(throws: VolumeError.self) {
+                try access.write([1], at: index * cell)
+            }
             #expect(write?.kind == .poisoned)
         }
         let sync = #expect(throws: VolumeError.self) { try access.sync() }
@@ -89,7 +94,8 @@ struct PoisonTests {
         }
     }
 
-    @Test("a reloaded block that the store has changed is an error, not stale, once the file failed")
+    @Test(
+        "a reloaded block that the store has changed is an error, not stale, once the file failed")
     func mismatchAfterFailure() throws {
         let volume = try TestVolume("poison-mismatch")
         try volume.start()

@@ -31,13 +31,15 @@ struct VolumeCacheTests {
                         let bytes =
                             random.below(8) == 0
                             ? [UInt8](repeating: 0, count: length)
-                            : [UInt8](repeating: UInt8(truncatingIfNeeded: random.next()), count: length)
+                            : [UInt8](
+                                repeating: UInt8(truncatingIfNeeded: random.next()), count: length)
                         try access.write(bytes, at: start + from)
                         model.replaceSubrange(from..<from + length, with: bytes)
                     default:
                         let found = try access.read(at: start + from, count: length)
                         if found != Array(model[from..<from + length]) {
-                            problem = "seed \(seed), operation \(number): wrong bytes at \(start + from)"
+                            problem =
+                                "seed \(seed), operation \(number): wrong bytes at \(start + from)"
                             return
                         }
                     }
@@ -53,7 +55,8 @@ struct VolumeCacheTests {
         }
     }
 
-    @Test("threads that read, write and sync always see their own bytes, also after a restart",
+    @Test(
+        "threads that read, write and sync always see their own bytes, also after a restart",
         arguments: [24, 128])
     func model(slots: Int) throws {
         let volume = try TestVolume("model", slots: slots)

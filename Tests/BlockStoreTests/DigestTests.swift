@@ -1,6 +1,5 @@
-import Testing
-
 import BlockStore
+import Testing
 
 @Suite struct DigestTests {
     @Test("known answers of RFC 1321 and FIPS 180-2")

@@ -1,8 +1,7 @@
+import BlockStore
 import FileIO
 import Glibc
 import Testing
-
-import BlockStore
 
 /// A directory that is removed with everything in it when the test ends.
 final class TemporaryDirectory {

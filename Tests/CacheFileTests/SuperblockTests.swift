@@ -165,7 +165,8 @@ struct SuperblockTests {
         #expect(error?.message.hasPrefix("SB_FORK") == true)
     }
 
-    @Test("of two intact superblocks of one generation the later session counts, then the lower copy")
+    @Test(
+        "of two intact superblocks of one generation the later session counts, then the lower copy")
     func twoOfOneGeneration() throws {
         let file = try Self.mountedFile()
         let first = try #require(file.superblock(2))

@@ -46,6 +46,11 @@ final class BadInputWorld {
         try #require(daemon.unmount() == 0)
     }
 
+    /// The store no longer says what volume it holds.
+    func forgetVolume() throws {
+        try FileManager.default.removeItem(atPath: daemon.store + "/s3backer-volume")
+    }
+
     /// A program of the system, which must succeed.
     func command(_ program: String, _ arguments: String...) throws {
         let found = try run(program, arguments)

@@ -11,61 +11,99 @@ struct BadInputTests {
     static let good = "--test @/store @/mnt"
 
     static let cacheFiles: [BadInputCase] = [
-        .init("another store directory", "--test @/other @/mnt \(ring) \(cache)",
-            ["--blockCacheFile=", "another volume", "choose another file"]) {
+        .init(
+            "another store directory", "--test @/other @/mnt \(ring) \(cache)",
+            ["--blockCacheFile=", "another volume", "choose another file"]
+        ) {
             try $0.makeCache()
             return nil
         },
-        .init("another prefix", "\(good) \(ring) --prefix=x \(cache)",
-            ["--blockCacheFile=", "another volume", "choose another file"]) {
+        .init(
+            "another prefix", "\(good) \(ring) --prefix=x \(cache)",
+            ["--blockCacheFile=", "another volume", "choose another file"]
+        ) {
             try $0.makeCache()
             return nil
         },
-        .init("another block size", "\(good) \(ring) --blockSize=32k \(cache)",
-            ["--blockCacheFile=", "65536", "--blockSize", "choose another file"]) {
+        .init(
+            "another block size than the volume", "\(good) \(ring) --blockSize=32k \(cache)",
+            ["--blockSize=32k", "64k", "leave the option out"]
+        ) {
             try $0.makeCache()
             return nil
         },
-        .init("another size", "\(good) \(ring) --size=8m \(cache)",
-            ["--blockCacheFile=", "4194304", "--size", "choose another file"]) {
+        .init(
+            "another size than the volume", "\(good) \(ring) --size=8m \(cache)",
+            ["--size=8m", "4m", "leave the option out"]
+        ) {
             try $0.makeCache()
             return nil
         },
-        .init("random bytes", "\(good) \(disk) \(cache)",
-            ["--blockCacheFile=", "no cache file", "move it away"]) {
+        .init(
+            "another block size", "\(good) \(ring) --blockSize=32k \(cache)",
+            ["--blockCacheFile=", "65536", "--blockSize", "choose another file"]
+        ) {
+            try $0.makeCache()
+            try $0.forgetVolume()
+            return nil
+        },
+        .init(
+            "another size", "\(good) \(ring) --size=8m \(cache)",
+            ["--blockCacheFile=", "4194304", "--size", "choose another file"]
+        ) {
+            try $0.makeCache()
+            try $0.forgetVolume()
+            return nil
+        },
+        .init(
+            "random bytes", "\(good) \(disk) \(cache)",
+            ["--blockCacheFile=", "no cache file", "move it away"]
+        ) {
             var random = SystemLikeRandom(state: 3)
             let bytes = (0..<100_000).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             try Data(bytes).write(to: URL(fileURLWithPath: $0.daemon.cache))
             return nil
         },
-        .init("an empty file", "\(good) \(disk) \(cache)",
-            ["--blockCacheFile=", "no cache file", "move it away"]) {
+        .init(
+            "an empty file", "\(good) \(disk) \(cache)",
+            ["--blockCacheFile=", "no cache file", "move it away"]
+        ) {
             try Data().write(to: URL(fileURLWithPath: $0.daemon.cache))
             return nil
         },
-        .init("a text", "\(good) \(disk) \(cache)",
-            ["--blockCacheFile=", "no cache file", "move it away"]) {
+        .init(
+            "a text", "\(good) \(disk) \(cache)",
+            ["--blockCacheFile=", "no cache file", "move it away"]
+        ) {
             try Data("Dear diary,\n".utf8).write(to: URL(fileURLWithPath: $0.daemon.cache))
             return nil
         },
-        .init("a clean file of s3backer 1.5.4", "\(good) \(disk) \(cache)",
-            ["--blockCacheFile=", "original s3backer", "choose a new file"]) {
+        .init(
+            "a clean file of s3backer 1.5.4", "\(good) \(disk) \(cache)",
+            ["--blockCacheFile=", "original s3backer", "choose a new file"]
+        ) {
             try copyGolden("cachefile-1.5.4-clean.bin", to: $0)
             return nil
         },
-        .init("a dirty file of s3backer 1.5.4", "\(good) \(disk) \(cache)",
-            ["--blockCacheFile=", "--blockCacheRecoverDirtyBlocks", "choose a new file"]) {
+        .init(
+            "a dirty file of s3backer 1.5.4", "\(good) \(disk) \(cache)",
+            ["--blockCacheFile=", "--blockCacheRecoverDirtyBlocks", "choose a new file"]
+        ) {
             try copyGolden("cachefile-1.5.4-dirty-after-sigkill.bin", to: $0)
             return nil
         },
-        .init("a hole where the file begins", "\(good) \(ring) \(cache)",
-            ["--blockCacheFile=", "damaged", "cachecheck"]) {
+        .init(
+            "a hole where the file begins", "\(good) \(ring) \(cache)",
+            ["--blockCacheFile=", "damaged", "cachecheck"]
+        ) {
             try $0.makeCache()
             try $0.command("/usr/bin/fallocate", "-p", "-o", "0", "-l", "256k", $0.daemon.cache)
             return nil
         },
-        .init("a hole in the table of zones", "\(good) \(ring) \(cache)",
-            ["--blockCacheFile=", "damaged", "cachecheck"]) {
+        .init(
+            "a hole in the table of zones", "\(good) \(ring) \(cache)",
+            ["--blockCacheFile=", "damaged", "cachecheck"]
+        ) {
             try $0.makeCache()
             try $0.command("/usr/bin/fallocate", "-p", "-o", "128k", "-l", "64k", $0.daemon.cache)
             return nil
@@ -75,89 +113,124 @@ struct BadInputTests {
             try #require(truncate($0.daemon.cache, 300 << 10) == 0)
             return nil
         },
-        .init("in use by a mount", "--test @/store @/mnt2 \(ring) \(cache)",
-            ["--blockCacheFile=", "in use by s3backer (pid ", "/mnt", "unmount that first"]) {
+        .init(
+            "in use by a mount", "--test @/store @/mnt2 \(ring) \(cache)",
+            ["--blockCacheFile=", "in use by s3backer (pid ", "/mnt", "unmount that first"]
+        ) {
             try FileManager.default.createDirectory(
                 atPath: $0.root + "/mnt2", withIntermediateDirectories: true)
             try $0.daemon.start(BadInputWorld.small + ["--blockCacheFile=\($0.daemon.cache)"])
             return nil
         },
-        .init("in use by a mount of another volume", "--test @/other @/mnt2 \(ring) \(cache)",
-            ["--blockCacheFile=", "in use by s3backer (pid ", "/mnt", "unmount that first"]) {
+        .init(
+            "in use by a mount of another volume", "--test @/other @/mnt2 \(ring) \(cache)",
+            ["--blockCacheFile=", "in use by s3backer (pid ", "/mnt", "unmount that first"]
+        ) {
             try FileManager.default.createDirectory(
                 atPath: $0.root + "/mnt2", withIntermediateDirectories: true)
             try $0.daemon.start(BadInputWorld.small + ["--blockCacheFile=\($0.daemon.cache)"])
             return nil
         },
-        .init("a directory", "\(good) \(disk) --blockCacheFile=@/other",
+        .init(
+            "a directory", "\(good) \(disk) --blockCacheFile=@/other",
             ["--blockCacheFile=", "not a regular file", "choose another"]),
-        .init("a missing directory", "\(good) \(disk) --blockCacheFile=@/none/cache",
+        .init(
+            "a missing directory", "\(good) \(disk) --blockCacheFile=@/none/cache",
             ["--blockCacheFile=", "@/none does not exist", "create it"]),
-        .init("no name", "\(good) \(disk) --blockCacheFile=", ["--blockCacheFile=", "name a file"]),
-        .init("in the mount point", "\(good) \(disk) --blockCacheFile=@/mnt/cache",
+        .init(
+            "no name", "\(good) \(disk) --blockCacheFile=", ["--blockCacheFile=", "name a file"]),
+        .init(
+            "in the mount point", "\(good) \(disk) --blockCacheFile=@/mnt/cache",
             ["--blockCacheFile=", "inside the mount point", "choose another"]),
-        .init("a full tmpfs", "\(good) \(disk) --blockCacheSize=1g --size=2g "
-            + "--blockCacheFile=@/small/cache",
-            ["--blockCacheFile=", "the file system has 4194304;", "make room", "--blockCacheSize"]) {
+        .init(
+            "a full tmpfs",
+            "\(good) \(disk) --blockCacheSize=1g --size=2g "
+                + "--blockCacheFile=@/small/cache",
+            ["--blockCacheFile=", "the file system has 4194304;", "make room", "--blockCacheSize"]
+        ) {
             try $0.mountSmall("tmpfs")
         },
-        .init("a full ext4", "\(good) \(disk) --blockCacheSize=1g --size=2g "
-            + "--blockCacheFile=@/small/cache",
-            ["--blockCacheFile=", "the file system has", "make room", "--blockCacheSize"]) {
+        .init(
+            "a full ext4",
+            "\(good) \(disk) --blockCacheSize=1g --size=2g "
+                + "--blockCacheFile=@/small/cache",
+            ["--blockCacheFile=", "the file system has", "make room", "--blockCacheSize"]
+        ) {
             try $0.mountSmall("ext4")
         },
-        .init("a read-only directory", "\(good) \(disk) --blockCacheFile=@/small/cache",
-            ["--blockCacheFile", "Read-only file system", "choose another file"]) {
+        .init(
+            "a read-only directory", "\(good) \(disk) --blockCacheFile=@/small/cache",
+            ["--blockCacheFile", "Read-only file system", "choose another file"]
+        ) {
             let undo = try $0.mountSmall("tmpfs")
             try $0.command("/usr/bin/mount", "-o", "remount,ro", $0.root + "/small")
             return undo
         },
-        .init("a block cache of nothing", "\(good) \(disk) --blockCacheSize=0",
+        .init(
+            "a block cache of nothing", "\(good) \(disk) --blockCacheSize=0",
             ["--blockCacheSize=0", "give a number"]),
     ]
 
     static let places: [BadInputCase] = [
-        .init("mount point missing", "--test @/store @/none \(disk)",
+        .init(
+            "mount point missing", "--test @/store @/none \(disk)",
             ["mount point", "does not exist", "mkdir"]),
-        .init("mount point a file", "--test @/store @/text \(disk)",
-            ["mount point", "not a directory", "name an empty directory"]) {
+        .init(
+            "mount point a file", "--test @/store @/text \(disk)",
+            ["mount point", "not a directory", "name an empty directory"]
+        ) {
             try Data("x".utf8).write(to: URL(fileURLWithPath: $0.root + "/text"))
             return nil
         },
-        .init("mount point busy", "--test @/other @/mnt \(disk)",
-            ["mount point", "busy", "umount"]) {
+        .init(
+            "mount point busy", "--test @/other @/mnt \(disk)",
+            ["mount point", "busy", "umount"]
+        ) {
             try $0.daemon.start(BadInputWorld.small)
             return nil
         },
-        .init("mount point a dead mount", "\(good) \(disk)",
-            ["mount point", "dead mount", "fusermount3 -u"]) {
+        .init(
+            "mount point a dead mount", "\(good) \(disk)",
+            ["mount point", "dead mount", "fusermount3 -u"]
+        ) {
             try $0.daemon.start(BadInputWorld.small)
             $0.daemon.killNow()
             return nil
         },
-        .init("mount point is the store", "--test @/store @/store \(disk)",
+        .init(
+            "mount point is the store", "--test @/store @/store \(disk)",
             ["mount point", "store directory", "choose another"]),
-        .init("mount point above the store", "--test @/store @ \(disk)",
+        .init(
+            "mount point above the store", "--test @/store @ \(disk)",
             ["mount point", "store directory", "choose another"]),
-        .init("mount point not given", "--test @/store \(disk)",
+        .init(
+            "mount point not given", "--test @/store \(disk)",
             ["mount point is missing", "MOUNTPOINT"]),
         .init("nothing given", "--test \(disk)", ["--test needs", "DIRECTORY MOUNTPOINT"]),
         .init("one argument too many", "\(good) @/more \(disk)", ["@/more", "leave it out"]),
-        .init("store missing", "--test @/none @/mnt \(disk)",
+        .init(
+            "store missing", "--test @/none @/mnt \(disk)",
             ["store directory", "does not exist", "mkdir"]),
-        .init("store a file", "--test @/text @/mnt \(disk)",
-            ["store directory", "not a directory", "name a directory"]) {
+        .init(
+            "store a file", "--test @/text @/mnt \(disk)",
+            ["store directory", "not a directory", "name a directory"]
+        ) {
             try Data("x".utf8).write(to: URL(fileURLWithPath: $0.root + "/text"))
             return nil
         },
-        .init("directory of the prefix missing", "\(good) \(disk) --prefix=a/b",
+        .init(
+            "directory of the prefix missing", "\(good) \(disk) --prefix=a/b",
             ["--prefix=a/b", "create it first"]),
-        .init("a bucket", "bucket @/mnt \(disk)", ["bucket", "--test DIRECTORY"]),
+        .init(
+            "a bucket on a server that is not there",
+            "bucket @/mnt --baseURL=http://127.0.0.1:1/ --accessId= \(disk)",
+            ["127.0.0.1:1", "check --baseURL"]),
     ]
 
     static let values: [BadInputCase] = [
         .init("size missing", "\(good)", ["--size", "--size=10g"]),
-        .init("size no multiple", "\(good) --size=100k --blockSize=64k",
+        .init(
+            "size no multiple", "\(good) --size=100k --blockSize=64k",
             ["--size=100k", "use --size=64k"]),
         .init("size nothing", "\(good) --size=0", ["--size=0", "more than 0"]),
         .init("size empty", "\(good) --size=", ["--size=", "give a number"]),
@@ -166,32 +239,43 @@ struct BadInputTests {
         .init("size of two letters", "\(good) --size=1mb", ["--size=1mb", "give a number"]),
         .init("size too big", "\(good) --size=9z", ["--size=9z", "smaller"]),
         .init("too many blocks", "\(good) --size=1p", ["--size=1p", "larger --blockSize"]),
-        .init("block size below 4k", "\(good) --size=1m --blockSize=2k",
+        .init(
+            "block size below 4k", "\(good) --size=1m --blockSize=2k",
             ["--blockSize=2k", "power of two from 4k to 64m"]),
-        .init("block size no power of two", "\(good) --size=1m --blockSize=5000",
+        .init(
+            "block size no power of two", "\(good) --size=1m --blockSize=5000",
             ["--blockSize=5000", "power of two from 4k to 64m"]),
-        .init("block size too large", "\(good) --size=1g --blockSize=128m",
+        .init(
+            "block size too large", "\(good) --size=1g --blockSize=128m",
             ["--blockSize=128m", "power of two from 4k to 64m"]),
-        .init("no threads", "\(good) \(disk) --blockCacheThreads=0",
+        .init(
+            "no threads", "\(good) \(disk) --blockCacheThreads=0",
             ["--blockCacheThreads=0", "from 1 to"]),
-        .init("delay a word", "\(good) \(disk) --blockCacheWriteDelay=soon",
+        .init(
+            "delay a word", "\(good) \(disk) --blockCacheWriteDelay=soon",
             ["--blockCacheWriteDelay=soon", "from 0 to"]),
-        .init("mode not octal", "\(good) \(disk) --fileMode=999",
+        .init(
+            "mode not octal", "\(good) \(disk) --fileMode=999",
             ["--fileMode=999", "octal number"]),
         .init("owner a name", "\(good) \(disk) --uid=root", ["--uid=root", "a number from"]),
-        .init("file name with a slash", "\(good) \(disk) --filename=a/b",
+        .init(
+            "file name with a slash", "\(good) \(disk) --filename=a/b",
             ["--filename=a/b", "without \"/\""]),
-        .init("two equal names", "\(good) \(disk) --statsFilename=file",
+        .init(
+            "two equal names", "\(good) \(disk) --statsFilename=file",
             ["--statsFilename=file", "choose two names"]),
         .init("unknown option", "\(good) \(disk) --bogus", ["--bogus", "--help"]),
-        .init("mistyped option", "\(good) \(disk) --blokSize=64k",
+        .init(
+            "mistyped option", "\(good) \(disk) --blokSize=64k",
             ["--blokSize", "did you mean --blockSize?"]),
         .init("unknown letter", "\(good) \(disk) -z", ["-z", "--help"]),
         .init("unknown mount option", "\(good) \(disk) -o bogus", ["-o bogus", "--help"]),
         .init("nothing after -o", "\(good) \(disk) -o", ["-o needs a value"]),
-        .init("option not there yet", "\(good) \(disk) --compress=zstd",
+        .init(
+            "option not there yet", "\(good) \(disk) --compress=zstd",
             ["--compress", "leave it out"]),
-        .init("flag with a value", "\(good) \(disk) --readOnly=no",
+        .init(
+            "flag with a value", "\(good) \(disk) --readOnly=no",
             ["--readOnly=no", "takes no value"]),
     ]
 

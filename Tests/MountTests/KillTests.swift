@@ -16,9 +16,10 @@ struct KillTests {
     func killLoop() throws {
         let daemon = try MountedDaemon("kill")
         defer { daemon.remove() }
-        let options = Self.options + [
-            "--blockCacheFile=\(daemon.cache)", "--debugPhaseFile=\(daemon.phaseFile)",
-        ]
+        let options =
+            Self.options + [
+                "--blockCacheFile=\(daemon.cache)", "--debugPhaseFile=\(daemon.phaseFile)",
+            ]
         let workload = KillWorkload(bytes: 32 << 20, writers: 4)
         let seed = ProcessInfo.processInfo.environment["S3B_SEED"].flatMap { UInt64($0) } ?? 1
         var random = SystemLikeRandom(state: seed)
@@ -41,7 +42,9 @@ struct KillTests {
                 try awaitState(target, page, workload, extra: Int(random.next() % 400))
             } catch {
                 let isAlive = daemon.process?.isRunning ?? false
-                Issue.record("kill \(number): s3backer \(isAlive ? "stalls" : "ended"): \(daemon.log().suffix(2000))")
+                Issue.record(
+                    "kill \(number): s3backer \(isAlive ? "stalls" : "ended"): \(daemon.log().suffix(2000))"
+                )
                 throw error
             }
             daemon.killNow()

@@ -107,7 +107,8 @@ final class KillWorkload: @unchecked Sendable {
         return (first + start, count)
     }
 
-    private static func stamp(_ buffer: inout [UInt8], _ at: Int, _ sector: Int, _ sequence: UInt64) {
+    private static func stamp(_ buffer: inout [UInt8], _ at: Int, _ sector: Int, _ sequence: UInt64)
+    {
         buffer.withUnsafeMutableBytes { bytes in
             for offset in stride(from: at, to: at + sectorSize, by: 16) {
                 bytes.storeBytes(of: UInt64(sector), toByteOffset: offset, as: UInt64.self)
@@ -134,13 +135,16 @@ final class KillWorkload: @unchecked Sendable {
             try #require(pread(fd, &buffer, bytes, base * Self.sectorSize) == bytes)
             for sector in base..<base + count {
                 let found = Self.read(buffer, (sector - base) * Self.sectorSize, sector)
-                if let found, found == acknowledged[sector] || (found != 0 && found == pending[sector]) {
+                if let found,
+                    found == acknowledged[sector] || (found != 0 && found == pending[sector])
+                {
                     acknowledged[sector] = found
                     pending[sector] = 0
                 } else {
                     let what = found.map { String($0, radix: 16) } ?? "mixed bytes"
                     lost.append(
-                        "sector \(sector): \(what), acknowledged \(String(acknowledged[sector], radix: 16))")
+                        "sector \(sector): \(what), acknowledged \(String(acknowledged[sector], radix: 16))"
+                    )
                 }
             }
         }

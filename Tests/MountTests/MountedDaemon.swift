@@ -98,6 +98,12 @@ final class MountedDaemon {
         return try unmount()
     }
 
+    /// Names of the objects that hold blocks; the store has one more, which says what volume it is.
+    func blockNames() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: store)
+            .filter { !$0.hasSuffix("s3backer-volume") }
+    }
+
     /// The value of a line of the stats file.
     func statistic(_ name: String) -> Int? {
         guard let text = try? String(contentsOfFile: mountPoint + "/stats", encoding: .utf8) else {

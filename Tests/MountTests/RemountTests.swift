@@ -101,7 +101,7 @@ struct RemountTests {
         kill(try #require(daemon.process).processIdentifier, number)
         #expect(try daemon.exitStatus() == 0)
         #expect(!FileManager.default.fileExists(atPath: daemon.file))
-        #expect(try FileManager.default.contentsOfDirectory(atPath: daemon.store).count == 5)
+        #expect(try daemon.blockNames().count == 5)
         let checked = try run(MountedDaemon.cachecheck, [daemon.cache])
         #expect(checked.status == 0, "\(checked.output)")
     }
@@ -132,7 +132,7 @@ struct RemountTests {
             daemon.statistic("cache_file_dirty_blocks") == 0
         }
         #expect(try daemon.unmount() == 0)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: daemon.store).count == 6)
+        #expect(try daemon.blockNames().count == 6)
     }
 
     // MARK: The real s3backer
@@ -140,7 +140,8 @@ struct RemountTests {
     static let partner = "/usr/bin/s3backer"
     static let hasPartner = access(partner, X_OK) == 0
 
-    @Test("s3backer 1.5.4 reads what we wrote, and the reverse, byte for byte",
+    @Test(
+        "s3backer 1.5.4 reads what we wrote, and the reverse, byte for byte",
         .enabled(if: hasPartner, "needs the Debian package s3backer"), arguments: ["", "some-"])
     func interoperability(prefix: String) throws {
         let daemon = try MountedDaemon("partner")
@@ -154,7 +155,7 @@ struct RemountTests {
         try daemon.start(Self.options + more)
         try write(image, daemon)
         #expect(try daemon.unmount() == 0)
-        let names = try FileManager.default.contentsOfDirectory(atPath: daemon.store)
+        let names = try daemon.blockNames()
         #expect(names.count == 63)
         #expect(names.contains(prefix + "0000003f") && !names.contains(prefix + "00000005"))
         // Theirs on the same store.

@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 
 /// Everything below a directory that a program could have changed: names, kinds, sizes, times of
-/// change and contents. Mounts are not entered.
+/// change and contents. Of a directory only the names in it count: what came and went is no change. Mounts are not entered.
 struct TreeSnapshot: Equatable {
     private(set) var entries: [String: String] = [:]
 
@@ -24,9 +24,6 @@ struct TreeSnapshot: Equatable {
             let times = "\(info.st_mtim.tv_sec).\(info.st_mtim.tv_nsec)"
             line += " size \(info.st_size) blocks \(info.st_blocks) changed \(times)"
             line += " content \(Self.fingerprint(path))"
-        } else if isDirectory {
-            // An unnamed file that came and went leaves no trace; one with a name would.
-            line += " changed \(info.st_mtim.tv_sec).\(info.st_mtim.tv_nsec)"
         }
         entries[path] = line
         guard isDirectory else { return }

@@ -100,7 +100,9 @@ extension SimDisk {
     ) -> SimDisk {
         var image = durable
         let writes = wholeWrites(shuffledIssued(&random)).filter { isKept($0.range) }
-        if writes.contains(where: { $0.range.upperBound > image.size }) { image.grow(to: cache.size) }
+        if writes.contains(where: { $0.range.upperBound > image.size }) {
+            image.grow(to: cache.size)
+        }
         for write in writes { image.apply(write.patches) }
         return SimDisk(image, seed: random.next())
     }

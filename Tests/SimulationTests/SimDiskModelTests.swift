@@ -71,7 +71,8 @@ import Testing
         for step in 0..<120 {
             try advance(disk, &model, &random)
             let note: Comment = "seed \(seed) step \(step)"
-            let matches = disk.cache.read(0..<Self.size) == model.cache
+            let matches =
+                disk.cache.read(0..<Self.size) == model.cache
                 && disk.durable.read(0..<Self.size) == model.durable
             #expect(matches, note)
             #expect(disk.unsyncedWrites.count == model.returned.count + model.issued.count, note)
