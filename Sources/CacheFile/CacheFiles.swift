@@ -54,7 +54,7 @@ public enum CacheFiles {
             file.discard()
             if error.kind == .noSpace {
                 throw CacheFileError(
-                    .noSpace, "needs \(geometry.fileSize) bytes, the file system has \(freeBytes)")
+                    .noSpace, "needs \(geometry.fileSize) bytes and \(freeBytes) are free")
             }
             throw error
         }

@@ -146,7 +146,7 @@ struct BadInputTests {
             "a full tmpfs",
             "\(good) \(disk) --blockCacheSize=1g --size=2g "
                 + "--blockCacheFile=@/small/cache",
-            ["--blockCacheFile=", "the file system has 4194304;", "make room", "--blockCacheSize"]
+            ["--blockCacheFile=", "and 4194304 are free;", "make room", "--blockCacheSize"]
         ) {
             try $0.mountSmall("tmpfs")
         },
@@ -154,7 +154,7 @@ struct BadInputTests {
             "a full ext4",
             "\(good) \(disk) --blockCacheSize=1g --size=2g "
                 + "--blockCacheFile=@/small/cache",
-            ["--blockCacheFile=", "the file system has", "make room", "--blockCacheSize"]
+            ["--blockCacheFile=", "are free; make room", "--blockCacheSize"]
         ) {
             try $0.mountSmall("ext4")
         },
