@@ -135,7 +135,7 @@ struct CreationTests {
         #expect(error?.kind == .noSpace)
         #expect(error?.message.contains("needs ") == true)
         #expect(
-            error?.message.hasSuffix("the file system has \(free)") == true,
+            error?.message.hasSuffix("and \(free) are free") == true,
             "\(error?.message ?? "")")
         let names = try FileManager.default.contentsOfDirectory(atPath: target)
         #expect(names.filter { $0 != "lost+found" }.isEmpty)
