@@ -67,11 +67,15 @@ extension Engine {
         }
     }
 
+    /// Most slots looked at in one event, which runs under the lock; the next event goes on from
+    /// there, and time passing is one.
+    private static var clockStepsMax: Int { 4096 }
+
     /// CLOCK over the slots: a clean block that was used since the last round gets another one.
     private func evict(_ count: Int) {
         guard state.cleanSlots > 0, waitingInReserve.isEmpty else { return }
         var left = count
-        var steps = 2 * geometry.slotCount
+        var steps = min(2 * geometry.slotCount, Self.clockStepsMax)
         while left > 0, steps > 0, state.cleanSlots > 0 {
             steps -= 1
             let slot = clockHand
