@@ -27,9 +27,15 @@ struct KillTests {
         var lost = 0
         var writes = 0
         for number in 0..<Self.kills {
+            // As the kill left it: what a failure is found out from.
+            let left = daemon.cache + ".left"
+            if number > 0 { _ = try run("/usr/bin/cp", ["--sparse=always", daemon.cache, left]) }
             try daemon.start(options)
             let bad: [String]
             do { bad = try workload.check(daemon.file) } catch {
+                let kept = NSTemporaryDirectory() + "s3backer-kept-\(getpid())-\(number).cache"
+                try? FileManager.default.moveItem(atPath: left, toPath: kept)
+                Issue.record("the cache file as the kill left it: \(kept)")
                 Issue.record("kill \(number): cannot be read back: \(daemon.log().suffix(2000))")
                 throw error
             }
