@@ -257,6 +257,7 @@ package struct Recovery {
                     throw CacheFileError(.needsCheck, "JRN_HOLE: an unknown record")
                 }
                 let lsn = group.lsn(of: index)
+                settle(record, &dropped)
                 if case .map(let map) = record, let bad = badFills[lsn] {
                     record = .map(map.without(bad))
                     dropped[Int(map.slot), default: GranuleSet()] =
@@ -302,6 +303,21 @@ package struct Recovery {
             try file.read(into: buffer.mutableBytes, at: offset, .direct)
         }
         return buffer
+    }
+
+    /// A record that frees the slot or says itself that granules are invalid has settled them: to
+    /// say it again would hit what was written since.
+    private func settle(_ record: Record, _ dropped: inout [Int: GranuleSet]) {
+        switch record {
+        case .evict(let evict):
+            let slot = Int(evict.slot)
+            dropped[slot] = evict.granules.flatMap { dropped[slot]?.subtracting($0) }
+        case .map(let map) where !map.flags.contains(.extend):
+            dropped[Int(map.slot)] = nil
+            if map.oldSlot != Record.noSlot { dropped[Int(map.oldSlot)] = nil }
+        case .map, .data, .patch, .clean, .epoch:
+            break
+        }
     }
 
     /// Dropped granules that no later record made valid again.
