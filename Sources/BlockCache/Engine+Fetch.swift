@@ -114,11 +114,13 @@ extension Engine {
     }
 
     /// Patches and the store's answer become images: DATA+MERGE. Where the reserve has no room the
-    /// patch stays and the next answer does it.
+    /// patch stays and the next answer does it. Not where a direct write is under way or waits to be
+    /// recorded: its record ends the patch, and an overlay would be destaged over its bytes (I4).
     private func mergePatches(_ block: UInt64, _ answer: Fetched) {
         guard poison == nil, let slot = state.slot(of: block) else { return }
         let size = geometry.granuleSize
-        for patch in state.patched(block) {
+        let busy = active[block]?.directBusy ?? GranuleSet()
+        for patch in state.patched(block) where !busy.contains(patch.granule) {
             guard waitingInReserve.isEmpty,
                 journal.hasRoom(recordBytes: 64, dataBytes: size, reserved: true)
             else { return }

@@ -107,6 +107,9 @@ extension Engine {
         guard slotIO[slot] == 0, state.reuseLSN(slot) <= journal.sealed else { return false }
         let items = state.destageable(block, upTo: journal.sealed)
         guard !items.isEmpty else { return false }
+        precondition(
+            items.allSatisfy { !activity.directBusy.contains($0.granule) },
+            "I4: a granule with a direct write has an overlay")
         let size = geometry.granuleSize
         let plan = ReadPlan(block: block, slot: slot, target: AlignedBuffer(items.count * size))
         for (number, item) in items.enumerated() { add(item, number * size, to: plan) }

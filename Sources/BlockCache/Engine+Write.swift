@@ -69,10 +69,13 @@ extension Engine {
         precondition(activity.writer === op)
         activity.directBusy = GranuleSet()
         let full = GranuleSet(op.granules).subtracting(op.unmerged)
+        op.direct = GranuleSet()
+        op.journaled = GranuleSet()
         guard let slot = state.slot(of: op.block) else {
             return takeNewSlot(op, full, orElse: { self.waitForSlot(op) })
         }
         isReferenced[slot] = true
+        op.target = (slot, state.incarnation(slot))
         if full.count == geometry.granulesPerBlock {
             return takeNewSlot(op, full) {
                 op.isPlaced = true
@@ -100,7 +103,6 @@ extension Engine {
         op.isPlaced = true
         op.newSlot = slot
         op.direct = all
-        op.journaled = GranuleSet()
         if all.isEmpty { record(op) } else { beginSlotWrite(op, slot, all) }
     }
 
@@ -118,20 +120,23 @@ extension Engine {
     func userSlotWritten(_ op: WriteOp, _ write: SlotWrite) {
         endIO(write.slot)
         guard poison == nil, let activity = active[op.block], activity.writer === op else { return }
+        record(op)
+    }
+
+    /// Whether the block has come to, left or changed its slot since the part was placed: while its
+    /// slot write was under way, or while it waited for room or for the store.
+    private func isMisplaced(_ op: WriteOp) -> Bool {
         let slot = state.slot(of: op.block)
         if let fresh = op.newSlot {
-            // A fill gave the block a slot meanwhile: a part of it goes there, since the new slot
-            // would hide the rest. A whole block replaces it.
-            if slot != nil, op.direct.count < geometry.granulesPerBlock {
-                op.newSlot = nil
-                returnSlot(fresh)
-                return place(op)
-            }
-        } else if slot != write.slot || state.incarnation(write.slot) != write.incarnation {
-            // The block has left the slot meanwhile: begin again where it is now.
-            return place(op)
+            // A fill gave the block a slot: a part of it goes there, since the new slot would hide
+            // the rest. A whole block replaces it.
+            if slot == nil || op.direct.count == geometry.granulesPerBlock { return false }
+            op.newSlot = nil
+            returnSlot(fresh)
+            return true
         }
-        record(op)
+        guard let target = op.target else { return true }
+        return slot != target.slot || state.incarnation(target.slot) != target.incarnation
     }
 
     // MARK: Recording
@@ -139,6 +144,7 @@ extension Engine {
     /// Makes the records of a part, as far as there is room; comes back for the rest.
     private func record(_ op: WriteOp, isResumed: Bool = false) {
         guard poison == nil, active[op.block]?.writer === op else { return }
+        if isMisplaced(op) { return place(op) }
         while true {
             let next: (record: Record, data: [DataPiece])
             switch nextStep(op) {
@@ -170,7 +176,9 @@ extension Engine {
 
     private func nextStep(_ op: WriteOp) -> Step {
         if op.newSlot != nil || !op.direct.isEmpty { return .record(.map(mapRecord(op)), []) }
-        guard let slot = state.slot(of: op.block) else { return .done }
+        guard let slot = state.slot(of: op.block) else {
+            preconditionFailure("a part is recorded without a slot")
+        }
         if let run = op.journaled.runs.first { return dataRecord(op, slot, run) }
         if let granule = op.unmerged.runs.first?.lowerBound { return patchStep(op, slot, granule) }
         return .done
@@ -247,6 +255,7 @@ extension Engine {
             op.direct = GranuleSet()
             active[op.block]?.directBusy = GranuleSet()
             op.newSlot = nil
+            op.target = (Int(map.slot), state.incarnation(Int(map.slot)))
             noteTouched(
                 op.block,
                 map.flags.contains(.extend) ? map.granules : .all(geometry.granulesPerBlock))

@@ -38,6 +38,8 @@ package final class WriteOp: @unchecked Sendable {
     package internal(set) var direct = GranuleSet()
     package internal(set) var journaled = GranuleSet()
     package internal(set) var newSlot: Int?
+    /// Where the block was when the path was chosen, unless it gets a new slot.
+    var target: (slot: Int, incarnation: UInt32)?
     /// The path has been chosen; what is merged from now on goes through the journal.
     package internal(set) var isPlaced = false
 

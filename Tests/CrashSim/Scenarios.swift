@@ -23,6 +23,8 @@ package enum Scenario: String, CaseIterable, Sendable {
     case partialReadPinsRing = "R2"
     case cleansWaitForRoom = "R3"
     case staleBlockWithFullRing = "R4"
+    case mergeUnderWaitingDirectWrite = "R5"
+    case staleBlockUnderWaitingWrite = "R6"
 
     package func run() throws {
         switch self {
@@ -43,6 +45,8 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .partialReadPinsRing: try r2()
         case .cleansWaitForRoom: try r3()
         case .staleBlockWithFullRing: try r4()
+        case .mergeUnderWaitingDirectWrite: try r5()
+        case .staleBlockUnderWaitingWrite: try r6()
         }
     }
 
@@ -319,13 +323,15 @@ package enum Scenario: String, CaseIterable, Sendable {
     }
 
     /// Fills the ring with records whose overlays nothing may destage yet, up to the reserve.
-    private func fillRing(_ world: SimWorld) throws {
+    private func fillRing(
+        _ world: SimWorld, except kept: [SimWorld.ItemName] = [.flush, .destage, .checkpoint]
+    ) throws {
         var round = 0
         while world.writesWaiting == 0 {
             round += 1
             try world.require(round < 200, "the ring fills up")
             world.writeGranules(1 + round % 3, 0..<2)
-            try world.finishAll(except: [.flush, .destage, .checkpoint])
+            try world.finishAll(except: kept)
         }
     }
 
@@ -397,6 +403,58 @@ package enum Scenario: String, CaseIterable, Sendable {
         world.readGranules(9, 0..<4)
         try world.finishAll(except: [.flush, .destage, .checkpoint])
         try world.drain("the stale block is dropped") { world.usersRunning > 0 }
+        try world.checkAll()
+    }
+
+    /// Part of a granule is patched; all of it is written directly, and the record waits for room.
+    /// Then the store answers: what patch and answer make must not be destaged over the new bytes.
+    private func r5() throws {
+        let world = try SimWorld.quiet()
+        let later: [SimWorld.ItemName] = [.fetch, .flush, .destage, .checkpoint]
+        world.writeGranules(0, 0..<1)
+        for block in 1...4 { world.writeBlock(block) }
+        try world.finishAll()
+        world.askForCheckpoint()
+        try world.finishAll()
+        // An overlay right at the tail: no checkpoint makes room before it is destaged.
+        world.writeGranules(4, 0..<2)
+        try world.finishAll()
+        world.write(world.content(512), at: 2 * 4096 + 512)
+        try world.finishAll(except: later)
+        world.startSync()
+        world.settle()
+        try fillRing(world, except: later)
+        world.writeGranules(0, 2..<3)
+        try world.finishAll(except: later)
+        try world.finish(.fetch)
+        world.writeGranules(1, 0..<2)
+        for _ in 0..<5 {
+            try world.finishAll(except: [.destage])
+            try? world.finish(.destage)
+        }
+        try world.finishAllChecked()
+        try world.drain("room comes back") { world.usersRunning > 0 }
+        try world.checkAll()
+        world.readGranules(0, 0..<4)
+        try world.finishAll()
+    }
+
+    /// The record of a write waits for room while the store says that the block, clean since before
+    /// a restart, has changed: the block is dropped, and the write must find a place anew.
+    private func r6() throws {
+        let world = try SimWorld.quiet()
+        world.readGranules(9, 0..<4)
+        for block in 1...3 { world.writeBlock(block) }
+        try world.finishAll()
+        try world.fsync()
+        try world.crashAndContinue(.kill)
+        world.store.touch(9)
+        world.startSync()
+        try fillRing(world)
+        world.readGranules(9, 0..<2)
+        world.writeGranules(9, 1..<3)
+        try world.finishAll(except: [.flush, .destage, .checkpoint])
+        try world.drain("the write has a new place") { world.usersRunning > 0 }
         try world.checkAll()
     }
 }
