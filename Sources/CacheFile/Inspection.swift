@@ -15,6 +15,8 @@ public struct Inspection: Sendable {
     /// The last session did not mark the file clean.
     public let needsReplay: Bool
     public let ringBytesUsed: Int
+    /// nil: no block's bytes were read.
+    public let data: DataReport?
 
     public var worst: Finding.Severity? {
         let order: [Finding.Severity] = [.info, .warning, .error, .fatal]
@@ -25,9 +27,17 @@ public struct Inspection: Sendable {
 }
 
 extension CacheFiles {
-    /// Runs recovery in memory on an open file. Throws what a mount would.
-    public static func inspect(_ file: any FileIO) throws(CacheFileError) -> Inspection {
+    /// Runs recovery in memory on an open file, then reads the bytes of blocks as `depth` says.
+    /// Throws what a mount would. Blocks: disk reads.
+    ///
+    /// - Parameter progress: slots read, slots to read.
+    public static func inspect(
+        _ file: any FileIO, data depth: DataDepth = .none,
+        progress: @escaping (Int, Int) -> Void = { _, _ in }
+    ) throws(CacheFileError) -> Inspection {
         let recovered = try Recovery.run(file)
+        var data = depth == .none ? nil : DataCheck(recovered, file, depth, progress: progress)
+        data?.run()
         let sb = recovered.superblock
         let state = recovered.state
         var dirtyBytes = 0
@@ -37,20 +47,25 @@ extension CacheFiles {
             dirtyBytes += patches.reduce(0) { $0 + $1.payloadBytes }
         }
         return Inspection(
-            superblock: sb, geometry: recovered.geometry, findings: recovered.findings,
-            dirtyBlocks: state.dirtySlots, cleanBlocks: state.cleanSlots, dirtyBytes: dirtyBytes,
+            superblock: sb, geometry: recovered.geometry,
+            findings: recovered.findings + (data?.findings ?? []), dirtyBlocks: state.dirtySlots,
+            cleanBlocks: state.cleanSlots, dirtyBytes: dirtyBytes,
             replayGroups: recovered.scan.accepted.count, endLSN: recovered.scan.end.lsn,
             needsReplay: sb.state != Superblock.State.clean.rawValue,
-            ringBytesUsed: Int(recovered.scan.end.position - sb.tail.position))
+            ringBytesUsed: Int(recovered.scan.end.position - sb.tail.position),
+            data: data?.report)
     }
 
     /// Opens a file to look at it, with a shared lock: `.locked` when a mount has it.
-    public static func inspect(_ path: String) throws(CacheFileError) -> Inspection {
+    public static func inspect(
+        _ path: String, data depth: DataDepth = .none,
+        progress: @escaping (Int, Int) -> Void = { _, _ in }
+    ) throws(CacheFileError) -> Inspection {
         let file = try io { () throws(FileError) in
             let file = try PosixFile.open(path, readOnly: true)
             try file.lock(exclusive: false)
             return file
         }
-        return try inspect(file)
+        return try inspect(file, data: depth, progress: progress)
     }
 }

@@ -80,6 +80,7 @@ extension Report {
         case .inspected(let inspection):
             members.append(("superblock", object(inspection.superblock)))
             members.append(("contents", contents(inspection)))
+            if let data = inspection.data { members.append(("data", object(data))) }
         }
         return JSON.object(members).text
     }
@@ -102,6 +103,14 @@ extension Report {
             ("featIncompat", .number(sb.featIncompat)), ("creator", .string(sb.creator)),
             ("createdAt", .number(sb.createdAt)), ("mounter", .string(sb.mounter)),
             ("host", .string(sb.host)), ("mountedAt", .number(sb.mountedAt)),
+        ])
+    }
+
+    private func object(_ data: DataReport) -> JSON {
+        .object([
+            ("checkedBytes", .number(data.checkedBytes)),
+            ("damagedDirtyBlocks", .number(data.damagedDirtyBlocks)),
+            ("damagedCleanBlocks", .number(data.damagedCleanBlocks)),
         ])
     }
 

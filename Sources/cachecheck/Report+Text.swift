@@ -12,6 +12,9 @@ extension Report {
             switch outcome {
             case .inspected(let inspection):
                 lines += summary(inspection.superblock) + contents(inspection)
+                if let data = inspection.data {
+                    lines.append(line("data read", Text.size(UInt64(data.checkedBytes))))
+                }
                 if verbose { lines += details(inspection.superblock) + places(inspection.geometry) }
             case .refused(_, let superblock?):
                 lines += summary(superblock)

@@ -39,7 +39,8 @@ struct Report {
         }
     }
 
-    /// A mount accepts the file. Warnings are what it repairs or can do without.
+    /// A mount accepts the file, and no dirty byte that was read is damaged. Warnings are what a
+    /// mount repairs or can do without.
     var isSound: Bool {
         guard case .inspected(let inspection) = outcome else { return false }
         return inspection.worst != .error && inspection.worst != .fatal
@@ -60,7 +61,10 @@ struct Report {
 
     private func verdict(of inspection: Inspection) -> String {
         let codes = inspection.findings.filter { $0.severity != .info }.map(\.code)
-        if !isSound { return "damaged: \(codes.joined(separator: ", ")): a mount refuses it" }
+        if let data = inspection.data, data.damagedDirtyBlocks > 0 {
+            return "damaged: \(Text.count(data.damagedDirtyBlocks, "dirty block")) with bytes that "
+                + "cannot be trusted: a mount gives EIO for these bytes and keeps the rest"
+        }
         var parts = ["sound", inspection.needsReplay ? "needs replay" : "clean"]
         if inspection.needsReplay || inspection.dirtyBlocks > 0 {
             parts.append(
@@ -77,10 +81,15 @@ struct Report {
 
     // MARK: Making
 
-    static func make(_ path: String) -> Report {
+    /// - Parameter progress: called while data is read: blocks done, blocks in all.
+    static func make(
+        _ path: String, data: DataDepth = .none,
+        progress: @escaping (Int, Int) -> Void = { _, _ in }
+    ) -> Report {
         if let failure = oddKind(path) { return Report(path: path, outcome: .failed(failure)) }
         do {
-            return Report(path: path, outcome: .inspected(try CacheFiles.inspect(path)))
+            let inspection = try CacheFiles.inspect(path, data: data, progress: progress)
+            return Report(path: path, outcome: .inspected(inspection))
         } catch {
             return Report(path: path, outcome: outcome(of: error, path))
         }

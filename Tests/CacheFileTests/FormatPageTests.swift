@@ -477,7 +477,7 @@ struct FormatPageTests {
             for name in try FileManager.default.contentsOfDirectory(atPath: directory) {
                 let text = String(decoding: readFile("\(directory)/\(name)"), as: UTF8.self)
                 for match in text.matches(
-                    of: /"((?:SB|VER|FEAT|BIND|SIZE|ROOT|PAGE|ENT|JRN)_[A-Z_]+)/)
+                    of: /"((?:SB|VER|FEAT|BIND|SIZE|ROOT|PAGE|ENT|JRN|DATA)_[A-Z_]+)/)
                 {
                     used.insert(String(match.1))
                 }

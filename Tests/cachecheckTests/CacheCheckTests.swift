@@ -83,6 +83,39 @@ struct CacheCheckTests {
         }
     }
 
+    @Test("--data reads what a mount would serve: dirty damage is a problem, clean a warning")
+    func data() throws {
+        let path = directory.file("c")
+        let original = readFile(SourceTree.golden("clean.cache"))
+        let geometry = try CacheFiles.inspect(MemoryFile(original)).geometry
+        try writeFile(path, original)
+        for depth in ["dirty", "all"] {
+            let outcome = try check("--data=\(depth)", path)
+            #expect(outcome.status == 0 && outcome.output.contains("data read:"))
+        }
+        var found: [String: Int] = [:]
+        for slot in 0..<geometry.slotCount {
+            for granule in 0..<geometry.granulesPerBlock {
+                var bytes = original
+                bytes[geometry.slotOffset(slot) + granule * geometry.granuleSize + 99] ^= 4
+                try writeFile(path, bytes)
+                let outcome = try check("--data=all", "--json", path)
+                let object = try parse(outcome.output)
+                let findings = try #require(object["findings"] as? [[String: Any]])
+                let code = findings.first?["code"] as? String ?? "none"
+                found[code, default: 0] += 1
+                #expect(outcome.status == (code == "DATA_BAD_DIRTY" ? 4 : 0))
+                let onlyDirty = try check("--data=dirty", path)
+                #expect(onlyDirty.status == outcome.status)
+                #expect(onlyDirty.output.contains("DATA_BAD_CLEAN") == false)
+                #expect(try check(path).status == 0)
+            }
+        }
+        // Two dirty blocks with three granules, one clean with two, five free slots.
+        #expect(found == ["DATA_BAD_DIRTY": 3, "DATA_BAD_CLEAN": 2, "none": 11])
+        #expect(try check("--data=some", path).status == 16)
+    }
+
     @Test("checking writes nothing")
     func writesNothing() throws {
         let path = directory.file("c")
