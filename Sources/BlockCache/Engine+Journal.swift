@@ -29,8 +29,15 @@ extension Engine {
     @discardableResult
     func append(_ record: Record, data: [DataPiece] = []) -> LSN {
         precondition(poison == nil)
-        let encoded = record.encode(geometry)
-        let (lsn, group, dataIndex) = journal.append(patched(record, encoded, data), data: data)
+        var placed = record
+        if !data.isEmpty {
+            // Known only now: where in the group the data will lie.
+            let bytes = data.reduce(0) { $0 + $1.range.count }
+            placed.setDataPosition(
+                journal.nextDataIndex(
+                    recordBytes: record.encodedSize(geometry), dataBytes: bytes))
+        }
+        let (lsn, group, dataIndex) = journal.append(placed.encode(geometry), data: data)
         trace?(record, lsn)
         do {
             try state.apply(
@@ -43,36 +50,18 @@ extension Engine {
         return lsn
     }
 
-    /// DATA records say where in the group their data lies, which is known only now.
-    private func patched(_ record: Record, _ encoded: RawRecord, _ data: [DataPiece]) -> RawRecord {
-        guard !data.isEmpty else { return encoded }
-        let bytes = data.reduce(0) { $0 + $1.range.count }
-        let position = journal.nextDataIndex(recordBytes: encoded.encodedSize, dataBytes: bytes)
-        switch record {
-        case .data(var item):
-            item.dataPosition = position
-            return Record.data(item).encode(geometry)
-        case .patch(var item):
-            item.dataPosition = position
-            return Record.patch(item).encode(geometry)
-        case .map, .clean, .evict, .epoch:
-            return encoded
-        }
-    }
-
     /// Whether a record of the user fits. Newcomers wait behind those who already wait.
     func hasUserRoom(_ record: Record, dataBytes: Int, isResumed: Bool) -> Bool {
         (isResumed || waitingForRoom.isEmpty)
             && journal.hasRoom(
-                recordBytes: record.encode(geometry).encodedSize, dataBytes: dataBytes,
-                reserved: false)
+                recordBytes: record.encodedSize(geometry), dataBytes: dataBytes, reserved: false)
     }
 
     /// Appends a record that makes room or order (CLEAN, EVICT, FILL, EPOCH), now or when the
     /// reserve has room again; `done` runs right after it was applied.
     func appendReserved(_ record: Record, done: @escaping (LSN) -> Void) {
         guard poison == nil else { return }
-        let size = record.encode(geometry).encodedSize
+        let size = record.encodedSize(geometry)
         if waitingInReserve.isEmpty,
             journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true)
         {

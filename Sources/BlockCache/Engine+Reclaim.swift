@@ -177,7 +177,7 @@ extension Engine {
                 slot: UInt32(slot), block: block, granule: patch.granule, ranges: patch.ranges,
                 crc: 0, carriedLSN: patch.lsn)
             record.crc = record.checksum(payload.slice(0..<patch.payloadBytes), geometry, seeds)
-            let size = Record.patch(record).encode(geometry).encodedSize
+            let size = Record.patch(record).encodedSize(geometry)
             guard journal.hasRoom(recordBytes: size, dataBytes: payload.count, reserved: true)
             else {
                 return

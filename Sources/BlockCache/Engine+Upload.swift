@@ -140,7 +140,7 @@ extension Engine {
         let record = Record.clean(
             CleanRecord(
                 slot: UInt32(slot), block: upload.block, asOf: upload.asOf, base: Base(version)))
-        let size = record.encode(geometry).encodedSize
+        let size = record.encodedSize(geometry)
         if isResumed || waitingInReserve.isEmpty,
             journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true)
         {

@@ -78,7 +78,7 @@ package struct PlanRunner {
     }
 
     /// Reads and checks everything. A mismatch through the page cache is read again past it, since
-    /// a cached read beside a direct write may have kept an old page. Blocks: disk reads.
+    /// only what is on the medium counts as rot. Blocks: disk reads.
     package func run(_ plan: ReadPlan) {
         for piece in plan.pieces {
             do {

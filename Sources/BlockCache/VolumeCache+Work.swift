@@ -44,13 +44,14 @@ extension VolumeCache {
         case .writeGroup(let group, let offset):
             let error = attempt { () throws(FileError) in
                 try file.write(group.imagePieces, at: offset, .cached)
+                try startRingWriteBack(offset, group.header?.byteCount ?? 0)
             }
             return event { $0.groupWritten(group, error) }
         case .flush:
             let error = attempt { () throws(FileError) in try file.flush() }
             return event { $0.flushed(error) }
         case .writeSlot(let write):
-            let error = put(write.writes(geometry))
+            let error = put(write.writes(geometry), waits: false)
             return event { $0.slotWritten(write, error) }
         case .read(let task):
             runner.run(task.plan)
@@ -58,7 +59,7 @@ extension VolumeCache {
         case .destage(let task):
             runner.run(task.plan)
             let isGood = task.plan.error == nil && task.plan.badGranules.isEmpty
-            let error = isGood ? put(task.writes(geometry)) : nil
+            let error = isGood ? put(task.writes(geometry), waits: true) : nil
             return event { $0.destaged(task, error) }
         case .checkpoint(let writes):
             let error = attempt { () throws(FileError) in
@@ -86,14 +87,37 @@ extension VolumeCache {
         }
     }
 
+    /// Every few MiB of the ring, so that a late flush does not find all of them.
+    private func startRingWriteBack(_ offset: Int, _ count: Int) throws(FileError) {
+        let unit = 1 << 20
+        let first = offset / unit
+        let last = (offset + count) / unit
+        if last > first {
+            try file.writeBack((last - first) * unit, at: first * unit, waits: false)
+        }
+    }
+
     private func attempt(_ body: () throws(FileError) -> Void) -> FileError? {
         do { try body() } catch { return error }
         return nil
     }
 
-    private func put(_ writes: [(bytes: UnsafeRawBufferPointer, offset: Int)]) -> FileError? {
+    /// Slot writes go through the page cache: a direct write would hold the file's lock in the
+    /// kernel until the medium has answered, and journal writes would queue behind it. Write-back
+    /// begins at once, so that little is left for the next flush; destage, which nobody waits for,
+    /// waits for it, so that it never has more than its own task under way.
+    private func put(
+        _ writes: [(bytes: UnsafeRawBufferPointer, offset: Int)], waits: Bool
+    ) -> FileError? {
         attempt { () throws(FileError) in
-            for (bytes, offset) in writes { try file.write(bytes, at: offset, .direct) }
+            for (bytes, offset) in writes { try file.write(bytes, at: offset, .cached) }
+            for (bytes, offset) in writes {
+                try file.writeBack(bytes.count, at: offset, waits: false)
+            }
+            guard waits else { return }
+            for (bytes, offset) in writes {
+                try file.writeBack(bytes.count, at: offset, waits: true)
+            }
         }
     }
 

@@ -23,8 +23,10 @@ int csys_punch_hole(int fd, off_t offset, off_t length) {
     return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
-int csys_start_writeback(int fd, off_t offset, off_t length) {
-    return sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);
+int csys_write_back(int fd, off_t offset, off_t length, int waits) {
+    unsigned flags = SYNC_FILE_RANGE_WRITE;
+    if (waits) flags |= SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
+    return sync_file_range(fd, offset, length, flags);
 }
 
 int csys_memfd(const char *name) { return memfd_create(name, MFD_CLOEXEC); }

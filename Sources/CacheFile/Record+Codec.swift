@@ -2,6 +2,33 @@ import FileIO
 import Journal
 
 extension Record {
+    /// Bytes that `encode` will take, without encoding.
+    public func encodedSize(_ geometry: Geometry) -> Int {
+        let body: Int
+        switch self {
+        case .data(let data): body = 16 + 4 * data.crcs.count
+        case .patch(let patch): body = 16 + 8 * patch.ranges.count + 4
+        case .map(let map): body = 32 + geometry.bitmapBytes + 4 * map.crcs.count
+        case .clean: body = 32
+        case .evict(let evict): body = evict.granules == nil ? 0 : geometry.bitmapBytes
+        case .epoch: body = 0
+        }
+        return RingFormat.recordHeaderSize + (body + 7) & ~7
+    }
+
+    /// Where the data of the record begins in its group; only DATA and PATCH have any.
+    package mutating func setDataPosition(_ position: UInt32) {
+        switch self {
+        case .data(var item):
+            item.dataPosition = position
+            self = .data(item)
+        case .patch(var item):
+            item.dataPosition = position
+            self = .patch(item)
+        case .map, .clean, .evict, .epoch: break
+        }
+    }
+
     /// The record as it goes into the journal.
     public func encode(_ geometry: Geometry) -> RawRecord {
         switch self {

@@ -1,6 +1,6 @@
 /// Little-endian fields at byte offsets: how every on-disk structure is read and written.
 extension UnsafeRawBufferPointer {
-    @inline(__always)
+    @inlinable @inline(__always)
     public func field<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type = Value.self) -> Value
     {
         precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
@@ -15,13 +15,13 @@ extension UnsafeRawBufferPointer {
 }
 
 extension UnsafeMutableRawBufferPointer {
-    @inline(__always)
+    @inlinable @inline(__always)
     public func field<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type = Value.self) -> Value
     {
         UnsafeRawBufferPointer(self).field(offset)
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     public func setField<Value: FixedWidthInteger>(_ offset: Int, _ value: Value) {
         precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
         storeBytes(of: value.littleEndian, toByteOffset: offset, as: Value.self)

@@ -1,21 +1,24 @@
 /// A queue over an array, with cheap removal at the front.
 ///
 /// Small enough to own; swift-collections would be a dependency of the engine for this one type.
+///
+/// Inlinable: a generic that other modules do not see through costs them a look-up a call.
+@frozen
 public struct Fifo<Element> {
-    private var storage: [Element?] = []
-    private var head = 0
+    @usableFromInline var storage: [Element?] = []
+    @usableFromInline var head = 0
 
-    public init() {}
+    @inlinable public init() {}
 
-    public var isEmpty: Bool { head == storage.count }
-    public var count: Int { storage.count - head }
-    public var first: Element? { isEmpty ? nil : storage[head] }
-    public var last: Element? { isEmpty ? nil : storage[storage.count - 1] }
+    @inlinable public var isEmpty: Bool { head == storage.count }
+    @inlinable public var count: Int { storage.count - head }
+    @inlinable public var first: Element? { isEmpty ? nil : storage[head] }
+    @inlinable public var last: Element? { isEmpty ? nil : storage[storage.count - 1] }
 
-    public mutating func append(_ element: Element) { storage.append(element) }
+    @inlinable public mutating func append(_ element: Element) { storage.append(element) }
 
     @discardableResult
-    public mutating func popFirst() -> Element? {
+    @inlinable public mutating func popFirst() -> Element? {
         guard !isEmpty else { return nil }
         let element = storage[head]
         storage[head] = nil
@@ -27,17 +30,17 @@ public struct Fifo<Element> {
         return element
     }
 
-    public mutating func removeFirst() { popFirst() }
+    @inlinable public mutating func removeFirst() { popFirst() }
 
     /// The first element that satisfies the predicate.
-    public func first(where predicate: (Element) -> Bool) -> Element? {
+    @inlinable public func first(where predicate: (Element) -> Bool) -> Element? {
         for index in head..<storage.count {
             if let element = storage[index], predicate(element) { return element }
         }
         return nil
     }
 
-    public mutating func removeAll() {
+    @inlinable public mutating func removeAll() {
         storage.removeAll()
         head = 0
     }

@@ -45,6 +45,11 @@ public protocol FileIO: AnyObject, Sendable {
         _ pieces: [UnsafeRawBufferPointer], at offset: Int, _ path: IOPath
     ) throws(FileError)
 
+    /// Starts to bring cached writes of a range to the medium, and waits for it if told to. Makes
+    /// nothing durable; it only keeps a later `flush` short. An error counts as one of `write`.
+    /// C function: `sync_file_range`.
+    func writeBack(_ length: Int, at offset: Int, waits: Bool) throws(FileError)
+
     /// Makes every write that returned before this call durable. After an error the state of those
     /// writes is unknown for ever; the caller must not call again and believe a success.
     /// C function: `fdatasync`.
@@ -61,6 +66,9 @@ public protocol FileIO: AnyObject, Sendable {
 }
 
 extension FileIO {
+    /// Where nothing lingers in a page cache there is nothing to do.
+    public func writeBack(_ length: Int, at offset: Int, waits: Bool) throws(FileError) {}
+
     public func write(
         _ source: UnsafeRawBufferPointer, at offset: Int, _ path: IOPath
     ) throws(FileError) {

@@ -11,6 +11,7 @@ public final class PosixFile: FileIO {
     /// False where the file system refuses `O_DIRECT`: direct transfers then use the page cache.
     public let hasDirect: Bool
 
+    private let isMemory: Bool
     private let cachedFD: Int32
     private let directFD: Int32
     /// Only touched by the thread that creates the file.
@@ -21,7 +22,10 @@ public final class PosixFile: FileIO {
     private static let lockRange: (start: Int, length: Int) = (0, 4096)
     private static let servingRange: (start: Int, length: Int) = (4096, 1)
 
-    private init(path: String, cachedFD: Int32, directFD: Int32, isReadOnly: Bool) {
+    private init(
+        path: String, cachedFD: Int32, directFD: Int32, isReadOnly: Bool, isMemory: Bool = false
+    ) {
+        self.isMemory = isMemory
         self.path = path
         self.cachedFD = cachedFD
         self.directFD = directFD
@@ -91,7 +95,8 @@ public final class PosixFile: FileIO {
     public static func inMemory(_ name: String) throws(FileError) -> PosixFile {
         let fd = csys_memfd(name)
         if fd < 0 { throw sysError("cannot create a memory file") }
-        return PosixFile(path: name, cachedFD: fd, directFD: fd, isReadOnly: false)
+        return PosixFile(
+            path: name, cachedFD: fd, directFD: fd, isReadOnly: false, isMemory: true)
     }
 
     private static func make(
@@ -164,6 +169,15 @@ public final class PosixFile: FileIO {
                 vectors[0].iov_base += put
                 vectors[0].iov_len -= put
             }
+        }
+    }
+
+    public func writeBack(_ length: Int, at offset: Int, waits: Bool) throws(FileError) {
+        if isMemory { return }
+        while csys_write_back(cachedFD, offset, length, waits ? 1 : 0) != 0 {
+            // Where the file system has no such thing, the next flush takes longer.
+            if errno == ENOSYS || errno == EINVAL || errno == ESPIPE { return }
+            if errno != EINTR { throw Self.sysError("cannot write back \(path) at byte \(offset)") }
         }
     }
 

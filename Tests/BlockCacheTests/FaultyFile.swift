@@ -2,9 +2,9 @@ import FileIO
 import Glibc
 import Synchronization
 
-/// A file whose nth write or flush from now on fails, once, without having done anything.
+/// A file whose nth write, write-back or flush from now on fails, once, without having done anything.
 final class FaultyFile: FileIO {
-    enum Operation: Sendable { case write, flush }
+    enum Operation: Sendable { case write, writeBack, flush }
 
     private struct Plan {
         var operation: Operation
@@ -52,6 +52,11 @@ final class FaultyFile: FileIO {
     ) throws(FileError) {
         try check(.write)
         try inner.write(pieces, at: offset, path)
+    }
+
+    func writeBack(_ length: Int, at offset: Int, waits: Bool) throws(FileError) {
+        try check(.writeBack)
+        try inner.writeBack(length, at: offset, waits: waits)
     }
 
     func flush() throws(FileError) {

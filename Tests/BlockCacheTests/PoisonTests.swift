@@ -24,6 +24,7 @@ struct PoisonTests {
         }
         + [1, 2, 5].flatMap { number in
             [
+                Fault(operation: .writeBack, number: number, errno: EIO),
                 Fault(operation: .flush, number: number, errno: EIO),
                 Fault(operation: .flush, number: number, errno: ENOSPC),
             ]

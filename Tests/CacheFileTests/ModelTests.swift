@@ -170,6 +170,7 @@ struct RecordTests {
             let record = Self.record(geometry, &random)
             let raw = record.encode(geometry)
             #expect(raw.encodedSize <= 1200)
+            #expect(raw.encodedSize == record.encodedSize(geometry))
             #expect(raw.body.count % 8 == 0)
             #expect(Record.decode(raw, geometry) == record)
             for cut in [1, 2, 8, 16] where cut <= raw.body.count {

@@ -115,6 +115,20 @@ struct PosixFileTests {
         }
     }
 
+    @Test("write-back changes nothing that is read, on disk and in memory")
+    func writeBack() throws {
+        for file in [try PosixFile.create(directory.file("f")), try PosixFile.inMemory("test")] {
+            try file.reserve(65536, at: 0)
+            let buffer = AlignedBuffer.zeroed(8192)
+            buffer.mutableBytes[5000] = 9
+            try file.write(buffer.bytes, at: 4096, .cached)
+            for waits in [false, true] { try file.writeBack(8192, at: 4096, waits: waits) }
+            let copy = AlignedBuffer(8192)
+            try file.read(into: copy.mutableBytes, at: 4096, .direct)
+            #expect(copy.bytes[5000] == 9)
+        }
+    }
+
     @Test("a memory file works like any other")
     func memory() throws {
         let file = try PosixFile.inMemory("test")
