@@ -31,7 +31,8 @@ let package = Package(
         // The engine; arrows point one way, see docs/architecture.md.
         .target(name: "FileIO", dependencies: ["CSys"], swiftSettings: engine),
         .target(name: "Journal", dependencies: ["FileIO"], swiftSettings: engine),
-        .target(name: "CacheFile", dependencies: ["Journal", "FileIO"], swiftSettings: engine),
+        .target(
+            name: "CacheFile", dependencies: ["Journal", "FileIO", "CSys"], swiftSettings: engine),
         .target(name: "BlockStore", dependencies: ["FileIO", "COpenSSL"], swiftSettings: engine),
         .target(
             name: "BlockCache",
@@ -80,6 +81,13 @@ let package = Package(
         .executableTarget(
             name: "crashsim", dependencies: ["CrashSim"], path: "Tests/crashsim-tool",
             swiftSettings: strict),
+        .executableTarget(
+            name: "enginebench",
+            dependencies: [
+                "BlockCache", "BlockStore", "CacheFile", "Journal", "FileIO",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/EngineBench", swiftSettings: strict),
         .testTarget(
             name: "CrashSimulationTests", dependencies: ["CrashSim"], swiftSettings: strict),
         .target(

@@ -199,14 +199,18 @@ extension Engine {
         }
     }
 
+    /// What is wanted has been written down, and only that: the flush that makes it durable before
+    /// is asked for by `wantSealed`.
     private var sealNeedsFlush: Bool {
-        sealWanted > journal.sealed && journal.pendingSeal >= min(sealWanted, journal.durable)
+        sealWanted > journal.sealed && journal.pendingSeal >= sealTarget
             && journal.written > journal.durable
     }
 
+    private var sealTarget: LSN { min(sealWanted, journal.lastRecordLSN) }
+
     /// Moves `sealed` up to `sealWanted`: first durable, then a group that says so, then a flush.
     private func wantSealed() {
-        let target = min(sealWanted, journal.lastRecordLSN)
+        let target = sealTarget
         if journal.durable < target {
             durableWanted = max(durableWanted, target)
         } else if journal.pendingSeal < target, journal.appendSeal() {

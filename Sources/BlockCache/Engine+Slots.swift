@@ -52,17 +52,21 @@ extension Engine {
         }
     }
 
+    /// Slots kept free, so that a writer does not wait for the next ones to be sealed.
+    var freeWanted: Int { max(1, min(geometry.slotCount / 16, 1024)) }
+
+    /// Blocks evicted together. Sealing them takes two flushes, so that few at a time would make
+    /// the disk of the cache file flush all the time.
+    var evictedTogether: Int { max(1, min(geometry.slotCount / 6, 1024)) }
+
     /// Keeps a few slots free, and serves those who wait for one.
     func pumpSlots() {
         reviveSlots()
         while !freeSlots.isEmpty, let op = waitingForSlot.popFirst() { place(op) }
-        let reserve = max(1, min(geometry.slotCount / 64, 1024))
-        let wanted = reserve + waitingForSlot.count
+        let wanted = freeWanted + waitingForSlot.count
         let coming = freeSlots.count + pendingSlots.count
-        if coming < wanted { evict(max(wanted - coming, min(reserve, 64))) }
-        if freeSlots.isEmpty, !waitingForSlot.isEmpty || freeSlots.count < reserve,
-            let last = pendingSlots.last, last.lsn > journal.sealed
-        {
+        if coming < wanted { evict(max(wanted - coming, evictedTogether)) }
+        if freeSlots.count < wanted, let last = pendingSlots.last, last.lsn > journal.sealed {
             sealWanted = max(sealWanted, last.lsn)
         }
     }

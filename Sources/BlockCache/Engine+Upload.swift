@@ -19,6 +19,7 @@ extension Engine {
     private var isUrgent: Bool {
         isStopping || !remoteSyncs.isEmpty || !waitingForSlot.isEmpty
             || state.dirtySlots * 4 > geometry.slotCount * 3
+            || geometry.slotCount - state.dirtySlots < freeWanted + 2 * evictedTogether
     }
 
     func pumpUploads() {

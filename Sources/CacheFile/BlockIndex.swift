@@ -1,3 +1,5 @@
+import CSys
+
 /// Finds the slot of a block: open addressing with linear probing over flat memory.
 ///
 /// Holds slot numbers only, 4 bytes at a load of at most one half; the block number is compared
@@ -8,9 +10,20 @@ package struct BlockIndex: ~Copyable {
     private let shift: UInt64
     package private(set) var count = 0
 
-    package init(slots: Int) {
+    /// Entries of the table for this many slots.
+    private static func capacity(slots: Int) -> Int {
         var capacity = 16
         while capacity < slots * 2 { capacity <<= 1 }
+        return capacity
+    }
+
+    /// Memory that the table for this many slots takes.
+    package static func bytes(slots: Int) -> Int {
+        capacity(slots: slots) * MemoryLayout<UInt32>.stride
+    }
+
+    package init(slots: Int) {
+        let capacity = Self.capacity(slots: slots)
         table = .allocate(capacity: capacity)
         table.initialize(repeating: 0, count: capacity)
         mask = capacity - 1
@@ -35,6 +48,27 @@ package struct BlockIndex: ~Copyable {
             at = (at + 1) & mask
         }
         return nil
+    }
+
+    /// Fetches ahead what looking up or inserting `block` will touch first.
+    @inline(__always)
+    package func prefetch(_ block: UInt64) { csys_prefetch(table + home(block)) }
+
+    /// Inserts unless another slot holds the block already; one probe sequence for both.
+    /// - Returns: whether it was inserted.
+    @inline(__always)
+    package mutating func insertIfAbsent(
+        _ block: UInt64, slot: Int, blockOf: (Int) -> UInt64
+    ) -> Bool {
+        precondition(count * 2 <= mask)
+        var at = home(block)
+        while table[at] != 0 {
+            if blockOf(Int(table[at] - 1)) == block { return false }
+            at = (at + 1) & mask
+        }
+        table[at] = UInt32(slot + 1)
+        count += 1
+        return true
     }
 
     package mutating func insert(_ block: UInt64, slot: Int) {

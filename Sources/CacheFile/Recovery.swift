@@ -77,7 +77,7 @@ package struct Recovery {
     private mutating func loadDirectory(
         _ root: RootTable, _ geometry: Geometry, _ seeds: SeedSpace
     ) throws(CacheFileError) -> CacheState {
-        let slots = SlotTable(geometry: geometry, seeds: seeds)
+        let slots = SlotTable(geometry: geometry, seeds: seeds) { root.entries[$0].isWritten }
         let buffer = AlignedBuffer(Geometry.pageSize)
         for page in 0..<geometry.pageCount where root.entries[page].isWritten {
             let entry = root.entries[page]
@@ -114,7 +114,8 @@ package struct Recovery {
     ) throws(CacheFileError) -> RingScan {
         let start = RingScanStart(
             tail: sb.tail, session: sb.session, recoveredLSN: sb.recoveredLSN,
-            recoveredPosition: sb.recoveredPosition, checkpointLSN: sb.checkpointLSN)
+            recoveredPosition: sb.recoveredPosition, checkpointLSN: sb.checkpointLSN,
+            isClean: sb.state == Superblock.State.clean.rawValue)
         guard sb.tail.position % 4096 == 0, sb.tail.position < UInt64.max / 4, sb.tail.lsn >= 1,
             sb.tail.lsn < UInt64.max / 4
         else { throw CacheFileError(.needsCheck, "SB_COPY_BAD: impossible journal tail") }
@@ -351,26 +352,22 @@ enum DirectoryCheck {
     static func run(_ state: CacheState) throws(CacheFileError) {
         let slots = state.slots
         let all = GranuleSet.all(state.geometry.granulesPerBlock)
-        for slot in 0..<state.geometry.slotCount {
-            if slots.isFree(slot) {
-                guard slots.rawState(slot) == SlotState.free.rawValue else {
-                    throw bad("ENT_STATE", slot, "free, in state \(slots.rawState(slot))")
-                }
-                continue
+        let volumeBlocks = state.geometry.volumeBlocks
+        try slots.scan(ahead: { state.index.prefetch($0) }) { seen throws(CacheFileError) in
+            let slot = seen.slot
+            if seen.block == SlotTable.freeBlock {
+                throw bad("ENT_STATE", slot, "free, in state \(seen.state)")
             }
-            let block = slots.block(slot)
-            guard block < state.geometry.volumeBlocks else {
-                throw bad("ENT_RANGE", slot, "block \(block)")
+            guard seen.block < volumeBlocks else {
+                throw bad("ENT_RANGE", slot, "block \(seen.block)")
             }
-            guard let known = SlotState(rawValue: slots.rawState(slot)),
-                known == .clean || known == .dirty
-            else { throw bad("ENT_STATE", slot, "state \(slots.rawState(slot))") }
-            guard Base.Kind(rawValue: slots.rawBaseKind(slot)) != nil,
-                slots.flags(slot) & ~SlotTable.zeroBaseFlag == 0,
-                all.isSuperset(of: slots.valid(slot))
+            guard let known = SlotState(rawValue: seen.state), known == .clean || known == .dirty
+            else { throw bad("ENT_STATE", slot, "state \(seen.state)") }
+            guard Base.Kind(rawValue: seen.baseKind) != nil,
+                seen.flags & ~SlotTable.zeroBaseFlag == 0, all.isSuperset(of: slots.valid(slot))
             else { throw bad("ENT_STATE", slot, "flags or bitmap") }
-            if state.slot(of: block) != nil { throw bad("ENT_DUP_BLOCK", slot, "block \(block)") }
-            state.index.insert(block, slot: slot)
+            let isNew = state.index.insertIfAbsent(seen.block, slot: slot) { slots.block($0) }
+            guard isNew else { throw bad("ENT_DUP_BLOCK", slot, "block \(seen.block)") }
             state.count(known, 1)
         }
     }

@@ -38,7 +38,10 @@ public final class SlotTable {
     private var isDirty: [Bool]
     private(set) var dirtyPages: [Int] = []
 
-    package init(geometry: Geometry, seeds: SeedSpace) {
+    /// - Parameter isLoaded: pages that `adopt` will fill next; the others are all free.
+    package init(
+        geometry: Geometry, seeds: SeedSpace, isLoaded: (Int) -> Bool = { _ in false }
+    ) {
         self.geometry = geometry
         self.seeds = seeds
         isDirty = Array(repeating: false, count: geometry.pageCount)
@@ -47,7 +50,9 @@ public final class SlotTable {
             fatalError("out of memory (\(bytes) bytes for the slot directory)")
         }
         pages = memory
-        for page in 0..<geometry.pageCount where geometry.isHot(page) { clearHotPage(page) }
+        for page in 0..<geometry.pageCount where geometry.isHot(page) && !isLoaded(page) {
+            clearHotPage(page)
+        }
     }
 
     deinit { free(pages) }
@@ -252,27 +257,74 @@ public final class SlotTable {
     package func adopt(
         _ number: Int, _ bytes: UnsafeRawBufferPointer, crc: UInt32, generation: UInt32
     ) -> Bool {
-        let target = page(number)
-        let scratch = AlignedBuffer(Geometry.pageSize)
-        let copy = scratch.mutableBytes
-        copy.copyMemory(from: bytes)
-        copy.setField(5, UInt8(0))
-        guard copy.field(28, UInt32.self) == crc, copy.field(24, UInt32.self) == generation else {
+        guard bytes.field(28, UInt32.self) == crc, bytes.field(24, UInt32.self) == generation else {
             return false
         }
-        copy.setField(28, UInt32(0))
-        clearEntryCRCs(copy, number)
-        guard Checksum.crc32c(scratch.bytes, seed: seed(number)) == crc else { return false }
-        // The page's CRC leaves out those of the entries; they have to be right themselves.
+        let target = page(number)
+        target.copyMemory(from: bytes)
+        if isIntact(target, number, crc: crc) { return true }
+        memset(pages + number * Geometry.pageSize, 0, Geometry.pageSize)
+        if geometry.isHot(number) { clearHotPage(number) }
+        return false
+    }
+
+    /// Checks a page in place. Copy number and checksums, which the checksum leaves out, are zero
+    /// afterwards; `seal` sets them anew.
+    private func isIntact(
+        _ target: UnsafeMutableRawBufferPointer, _ number: Int, crc: UInt32
+    ) -> Bool {
         if geometry.isHot(number) {
-            for (index, slot) in geometry.slots(inHotPage: number).enumerated() {
-                let at = Geometry.pageHeaderSize + index * Geometry.hotEntrySize
-                let known: UInt32 = bytes.field(at + 60)
-                if entryCRC(copy, at: at, slot: slot) != known { return false }
+            var at = Geometry.pageHeaderSize
+            for slot in geometry.slots(inHotPage: number) {
+                // The page's CRC leaves out those of the entries; they have to be right themselves.
+                if entryCRC(target, at: at, slot: slot) != target.field(at + 60, UInt32.self) {
+                    return false
+                }
+                target.setField(at + 60, UInt32(0))
+                at += Geometry.hotEntrySize
             }
         }
-        target.copyMemory(from: bytes)
         target.setField(5, UInt8(0))
-        return true
+        target.setField(28, UInt32(0))
+        return Checksum.crc32c(UnsafeRawBufferPointer(target), seed: seed(number)) == crc
+    }
+
+    // MARK: Scan
+
+    /// A used slot as a scan of the whole table sees it.
+    struct Seen {
+        let slot: Int
+        let block: UInt64
+        let state: UInt8
+        let flags: UInt8
+        let baseKind: UInt8
+    }
+
+    /// Goes through all slots in order, without looking each one up; used ones come a few later
+    /// than `ahead` has heard of their blocks.
+    @inline(__always)
+    func scan<Failure: Error>(
+        ahead: (UInt64) -> Void, _ body: (Seen) throws(Failure) -> Void
+    ) throws(Failure) {
+        for number in 0..<geometry.pageCount where geometry.isHot(number) {
+            let range = geometry.slots(inHotPage: number)
+            let first =
+                UnsafeRawPointer(pages) + (number * Geometry.pageSize + Geometry.pageHeaderSize)
+            for index in 0..<range.count {
+                let entry = first + index * Geometry.hotEntrySize
+                ahead(UInt64(littleEndian: entry.load(as: UInt64.self)))
+            }
+            for (index, slot) in range.enumerated() {
+                let entry = first + index * Geometry.hotEntrySize
+                let block = UInt64(littleEndian: entry.load(as: UInt64.self))
+                let word = UInt32(littleEndian: entry.load(fromByteOffset: 32, as: UInt32.self))
+                if block == Self.freeBlock && word & 0xff == 0 { continue }
+                try body(
+                    Seen(
+                        slot: slot, block: block, state: UInt8(truncatingIfNeeded: word),
+                        flags: UInt8(truncatingIfNeeded: word >> 8),
+                        baseKind: UInt8(truncatingIfNeeded: word >> 16)))
+            }
+        }
     }
 }

@@ -41,11 +41,15 @@ public struct RingScanStart: Sendable {
     public var recoveredLSN: LSN
     public var recoveredPosition: UInt64
     public var checkpointLSN: LSN
+    /// The last session ended cleanly: nothing was written behind `recoveredPosition` unless the
+    /// superblock is stale, and then the later session's first group lies right there.
+    public var isClean: Bool
 
     public init(
         tail: RingPoint, session: UInt64, recoveredLSN: LSN, recoveredPosition: UInt64,
-        checkpointLSN: LSN
+        checkpointLSN: LSN, isClean: Bool = false
     ) {
+        self.isClean = isClean
         self.tail = tail
         self.session = session
         self.recoveredLSN = recoveredLSN
@@ -157,11 +161,16 @@ public struct RingScanner {
         var hasTornHead = false
     }
 
+    /// What is looked at behind the end of a log that was closed.
+    private static let cleanWindow: UInt64 = 1 << 20
+
     /// Every valid group header from `position` to one ring length behind the tail.
     private func scanWindow(from position: UInt64) throws(FileError) -> Later {
         var later = Later()
         var next = position
-        let windowEnd = start.tail.position + UInt64(length)
+        var windowEnd = start.tail.position + UInt64(length)
+        // Where the log ends is known; a look at what follows tells whether that is still true.
+        if start.isClean { windowEnd = min(windowEnd, position + Self.cleanWindow) }
         let chunk = AlignedBuffer(min(1 << 20, length))
         while next < windowEnd {
             let contiguous = UInt64(length) - next % UInt64(length)

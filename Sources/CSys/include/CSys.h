@@ -13,6 +13,9 @@ uint32_t csys_crc32c(uint32_t crc, const void *bytes, size_t length);
 /// The table version, for tests that hold it against the instructions.
 uint32_t csys_crc32c_table(uint32_t crc, const void *bytes, size_t length);
 
+/// Asks the CPU for the cache line at `address`; never faults.
+static inline void csys_prefetch(const void *address) { __builtin_prefetch(address, 1); }
+
 int csys_o_direct(void);
 int csys_o_tmpfile(void);
 int csys_fallocate(int fd, off_t offset, off_t length);
