@@ -1,17 +1,18 @@
 import Foundation
+import MountSupport
 import S3TestServers
 import Testing
 
 /// By itself, because it takes as long as a stop may take.
 @Suite(
     "S3DirtyUnmountTests",
-    .enabled(if: MountSwitch.isOn, "set S3BACKER_TEST_ALL=1 with /dev/fuse to mount volumes"))
+    .enabled(if: canMount, mountReason))
 struct DirtyUnmountTests {
     @Test("while only the cache file holds dirty data the token stays, until the next mount")
     func tokenStays() throws {
         let server = try TestServer.moto(buckets: ["bkt"])
         defer { server.stop() }
-        let daemon = try BucketDaemon()
+        let daemon = try MountedDaemon()
         let options = server.options + ["--blockCacheFile=\(daemon.cache)"]
         let slow = ["--blockCacheWriteDelay=600000", "--timeout=600"]
         try daemon.start(options + slow + ["--size=256k"], "bkt")
@@ -30,7 +31,7 @@ struct DirtyUnmountTests {
         #expect(Array(try daemon.read()[..<image.count]) == image)
         #expect(try daemon.unmount() == 0)
         #expect(try server.request("HEAD", "bkt/s3backer-mounted").status == 404)
-        let other = try BucketDaemon()
+        let other = try MountedDaemon()
         try other.start(server.options + ["--readOnly"], "bkt")
         #expect(Array(try other.read()[..<image.count]) == image)
         #expect(try other.unmount() == 0)
