@@ -11,12 +11,13 @@ struct FstabTests {
     static let words =
         "_netdev,noatime,nofail,noauto,x-systemd.automount,x-systemd.requires=network-online.target"
 
-    /// The options of a line; the key is where it is looked for without an option.
+    /// The options of a line. mount(8) clears the environment: without `accessFile` the key would be
+    /// looked for in root's home.
     private func options(_ server: TestServer, _ daemon: MountedDaemon) throws -> String {
-        let access = daemon.root + "/.s3backer_passwd"
+        let access = daemon.root + "/passwd"
         try writeFile(access, Array("\(server.accessID):\(server.accessKey)\n".utf8))
         chmod(access, 0o600)
-        return "baseURL=\(server.url),blockSize=4k,size=256k,quiet,"
+        return "baseURL=\(server.url),accessFile=\(access),blockSize=4k,size=256k,quiet,"
             + "blockCacheFile=\(daemon.cache),blockCacheSize=20,\(Self.words)"
     }
 

@@ -6,7 +6,7 @@ import Testing
 
 /// A name space in which our s3backer is the one that mount(8) finds.
 ///
-/// mount(8) hands no PATH to its helpers; the shell of mount.fuse3 then looks in /usr/local/sbin
+/// mount(8) hands no environment to its helpers; the shell of mount.fuse3 then looks in /usr/local/sbin
 /// first. That directory is replaced, for the processes of this name space only.
 final class SystemMount {
     private let daemon: MountedDaemon
