@@ -135,6 +135,26 @@ struct RefusalTests {
         }
     }
 
+    /// It learns the identity that the failed start has made, which therefore has to stay.
+    @Test("a cache file older than the identity of its volume survives a start that fails")
+    func olderCache() throws {
+        let server = try TestServer.moto(buckets: ["bkt"])
+        defer { server.stop() }
+        for bucket in [nil, "bkt"] {
+            let daemon = try MountedDaemon()
+            let options =
+                Self.sizes + ["--blockCacheFile=\(daemon.cache)"]
+                + (bucket == nil ? [] : server.options)
+            try daemon.start(options + ["--readOnly"], bucket)
+            #expect(try daemon.unmount() == 0)
+            let said = try daemon.refused(options + ["-o", "context=nonsense:x"], bucket)
+            #expect(said.contains("cannot mount"), "\(said)")
+            try daemon.start(options, bucket)
+            #expect(!daemon.log.contains("did not end cleanly"), "\(daemon.log)")
+            #expect(try daemon.unmount() == 0)
+        }
+    }
+
     // MARK: The server
 
     @Test("a wrong key is refused by servers that check, with the remedy")
