@@ -118,7 +118,7 @@ let package = Package(
         .testTarget(
             name: "BlockCacheTests",
             dependencies: [
-                "BlockCache", "BlockStore", "CacheFile", "FileIO",
+                "TestSupport", "Simulation", "BlockCache", "BlockStore", "CacheFile", "FileIO",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict),
@@ -130,12 +130,19 @@ let package = Package(
         .testTarget(
             name: "S3IOTests", dependencies: ["S3IO", "BlockStore", "S3TestServers"],
             swiftSettings: strict),
+        .target(
+            name: "MountSupport",
+            dependencies: ["TestSupport", "Simulation", "s3backer", "cachecheck"],
+            path: "Tests/MountSupport", swiftSettings: strict),
         .testTarget(
-            name: "S3MountTests", dependencies: ["s3backer", "CacheFile", "S3TestServers"],
+            name: "S3MountTests",
+            dependencies: ["MountSupport", "TestSupport", "CacheFile", "S3TestServers"],
             swiftSettings: strict),
         .testTarget(
             name: "MountTests",
-            dependencies: ["s3backer", "cachecheck", "CacheFile", "FileIO", "CSys"],
+            dependencies: [
+                "MountSupport", "TestSupport", "Simulation", "S3TestServers", "FileIO", "CSys",
+            ],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

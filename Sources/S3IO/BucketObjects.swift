@@ -69,6 +69,12 @@ public final class BucketObjects: Sendable {
         return identity
     }
 
+    /// Removes the identity, if it still is this one.
+    public func deleteIdentity(_ identity: VolumeObject) throws(S3Error) {
+        guard try readIdentity()?.uuid == identity.uuid else { return }
+        _ = try performed(request(.delete, VolumeObject.name))
+    }
+
     // MARK: Token
 
     /// - Returns: nil when the volume is not mounted.

@@ -17,6 +17,8 @@ final class BucketHome: VolumeHome {
     private var token: MountToken?
     /// There was one before it, of a mount that did not end well.
     private var isTakenOver = false
+    /// The identity that this start has made, and takes away if it fails.
+    private var madeIdentity: VolumeObject?
 
     init(_ plan: MountPlan, _ configuration: S3Configuration, logger: Logger) {
         self.plan = plan
@@ -47,7 +49,7 @@ final class BucketHome: VolumeHome {
             let uuid = try settleIdentity(found, sizes, cached)
             return VolumeClaim(sizes: sizes, volumeUUID: uuid, mountToken: value)
         } catch {
-            abandon(hasDirty: isTakenOver)
+            abandon(hasDirty: isTakenOver, isBound: false)
             throw error
         }
     }
@@ -111,9 +113,12 @@ final class BucketHome: VolumeHome {
         } else if let cached, cached.volumeUUID.contains(where: { $0 != 0 }) {
             wanted.uuid = cached.volumeUUID
         }
+        // Also when the answer is an error, it may have been written.
+        if found == nil { madeIdentity = wanted }
         let now = try asked { () throws(S3Error) in
             try objects.writeIdentity(wanted, isNew: found == nil)
         }
+        if now.uuid != wanted.uuid { madeIdentity = nil }
         if now.size == size && now.blockSize == sizes.blockSize { return now.uuid }
         throw StartupError(
             "\(objects.place(of: VolumeObject.name)) was made by another program just now, "
@@ -194,7 +199,17 @@ final class BucketHome: VolumeHome {
         }
     }
 
-    func abandon(hasDirty: Bool) {
+    func abandon(hasDirty: Bool, isBound: Bool) {
+        if let madeIdentity, !isBound {
+            self.madeIdentity = nil
+            // While the token keeps others away.
+            do throws(S3Error) {
+                try objects.deleteIdentity(madeIdentity)
+            } catch {
+                let place = objects.place(of: VolumeObject.name)
+                logger.warning("cannot remove \(place): \(error.message)")
+            }
+        }
         if let problem = release(isComplete: !(hasDirty && isTakenOver)) {
             logger.warning("\(problem)")
         }

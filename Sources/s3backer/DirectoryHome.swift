@@ -56,8 +56,8 @@ final class DirectoryHome: VolumeHome {
     func cancelRequests() {}
     func release(isComplete: Bool) -> String? { nil }
 
-    func abandon(hasDirty: Bool) {
-        if hasMadeIdentity { unlink(path) }
+    func abandon(hasDirty: Bool, isBound: Bool) {
+        if hasMadeIdentity && !isBound { unlink(path) }
     }
 
     // MARK: The file

@@ -68,7 +68,7 @@ struct Mount {
             store = try home.openStore(plan)
             cache = try opening.open(locked, claim)
         } catch {
-            home.abandon(hasDirty: locked != nil)
+            home.abandon(hasDirty: locked != nil, isBound: locked != nil)
             throw error
         }
         let volume = makeVolume(cache, store)
@@ -84,7 +84,7 @@ struct Mount {
             try session.mount()
         } catch {
             start(volume)
-            stop.abandon()
+            stop.abandon(isBound: locked != nil)
             if locked == nil { opening.discard() }
             throw error
         }

@@ -57,9 +57,12 @@ struct Stop {
     }
 
     /// Ends a volume that was started and never served.
-    func abandon() {
+    ///
+    /// - Parameter isBound: Its cache file was there before.
+    func abandon(isBound: Bool) {
         let report = volume.stop(timeoutMs: 0) { _ in }
-        home.abandon(hasDirty: report.dirtyBlocksLeft > 0 || report.error != nil)
+        home.abandon(
+            hasDirty: report.dirtyBlocksLeft > 0 || report.error != nil, isBound: isBound)
     }
 
     /// The volume is free for others once it has everything. Before this process lets go of the

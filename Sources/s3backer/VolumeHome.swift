@@ -33,8 +33,10 @@ protocol VolumeHome: AnyObject {
 
     /// Undoes `claim` after a failed start.
     ///
-    /// - Parameter hasDirty: The cache file holds blocks that the volume does not have.
-    func abandon(hasDirty: Bool)
+    /// - Parameters:
+    ///   - hasDirty: The cache file holds blocks that the volume does not have.
+    ///   - isBound: A cache file that stays may have learnt the volume's identity.
+    func abandon(hasDirty: Bool, isBound: Bool)
 }
 
 /// Checks that hold for every kind of volume.

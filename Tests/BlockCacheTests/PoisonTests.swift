@@ -1,6 +1,8 @@
 import BlockCache
 import Foundation
 import Glibc
+import Simulation
+import TestSupport
 import Testing
 
 /// The cache file's disk fails once; from then on nothing may be acknowledged.
@@ -42,7 +44,7 @@ struct PoisonTests {
         // Per cell: what was acknowledged last, and what was tried after.
         var known = [UInt8](repeating: 0, count: cells)
         var tried = [Set<UInt8>](repeating: [], count: cells)
-        var random = TestRandom(state: TestRandom.seed &+ UInt64(fault.number))
+        var random = SeededRandom(seed: testSeed &+ UInt64(fault.number))
         for index in 0..<cells / 2 {
             try access.write([UInt8](repeating: 1, count: cell), at: index * cell)
             known[index] = 1

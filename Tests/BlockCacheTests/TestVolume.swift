@@ -5,6 +5,7 @@ import FileIO
 import Foundation
 import Logging
 import Synchronization
+import TestSupport
 import Testing
 
 /// A volume with a cache file and a directory store in a temporary directory. Every call blocks.
@@ -55,7 +56,7 @@ final class TestVolume {
         let disk = try PosixFile.open(root + "/cache", readOnly: false)
         // A process that another test is just starting holds a copy of the last descriptor until
         // it runs its program.
-        try waitUntil("the lock of the cache file") { (try? disk.lock(exclusive: true)) != nil }
+        try waitFor("the lock of the cache file") { (try? disk.lock(exclusive: true)) != nil }
         let file = FaultyFile(disk)
         let cache = try SessionStart.open(file, identity: identity, info: Self.info)
         var configuration = VolumeConfiguration()
@@ -159,37 +160,5 @@ final class VolumeAccess: Sendable {
         let answer = Answer<VolumeError?>()
         volume.sync { answer.set($0) }
         if let error = try answer.get("an fsync") { throw error }
-    }
-}
-
-/// SplitMix64.
-struct TestRandom {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-        return value ^ (value >> 31)
-    }
-
-    mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
-
-    mutating func bytes(_ count: Int) -> [UInt8] {
-        (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) }
-    }
-
-    static var seed: UInt64 {
-        ProcessInfo.processInfo.environment["S3B_SEED"].flatMap { UInt64($0) } ?? 1
-    }
-}
-
-/// Waits for a condition with a deadline.
-func waitUntil(_ what: String, seconds: Double = 30, _ condition: () -> Bool) throws {
-    let deadline = Date(timeIntervalSinceNow: seconds)
-    while !condition() {
-        try #require(Date() < deadline, "waited \(seconds) s for \(what)")
-        usleep(2000)
     }
 }

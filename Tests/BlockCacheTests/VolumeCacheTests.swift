@@ -1,6 +1,8 @@
 import BlockCache
 import Foundation
+import Simulation
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("VolumeCacheTests", .serialized)
@@ -19,7 +21,7 @@ struct VolumeCacheTests {
         }
 
         func run(_ access: VolumeAccess, operations: Int, seed: UInt64) {
-            var random = TestRandom(state: seed)
+            var random = SeededRandom(seed: seed)
             for number in 0..<operations {
                 let count = 1 + random.below(random.below(4) == 0 ? 200_000 : 6000)
                 let from = random.below(max(1, model.count - count))
@@ -69,7 +71,7 @@ struct VolumeCacheTests {
             let finished = DispatchGroup()
             for (number, region) in regions.enumerated() {
                 finished.enter()
-                let seed = TestRandom.seed &* 1000 &+ UInt64(round * 100 + number)
+                let seed = testSeed &* 1000 &+ UInt64(round * 100 + number)
                 Thread {
                     region.run(access, operations: 250, seed: seed)
                     finished.leave()
@@ -98,15 +100,15 @@ struct VolumeCacheTests {
         try volume.start()
         let access = try volume.access()
         volume.store.set { $0.failsWrites = true }
-        var random = TestRandom(state: TestRandom.seed)
+        var random = SeededRandom(seed: testSeed)
         let bytes = random.bytes(TestVolume.blockSize)
         for block in 0..<20 { try access.write(bytes, at: block * TestVolume.blockSize) }
         try access.sync()
-        try waitUntil("a failed upload") { volume.store.failures.load(ordering: .relaxed) > 0 }
+        try waitFor("a failed upload") { volume.store.failures.load(ordering: .relaxed) > 0 }
         #expect(volume.statistics.dirtyBlocks == 20)
         #expect(volume.stored(3) == nil)
         volume.store.set { $0.failsWrites = false }
-        try waitUntil("the uploads") { volume.statistics.dirtyBlocks == 0 }
+        try waitFor("the uploads") { volume.statistics.dirtyBlocks == 0 }
         #expect(volume.stored(3) == bytes)
         #expect(try volume.stop().error == nil)
     }
@@ -119,7 +121,7 @@ struct VolumeCacheTests {
         volume.store.set { $0.failsWrites = true }
         let bytes = [UInt8](repeating: 5, count: TestVolume.blockSize)
         let answers = (0..<12).map { access.beginWrite(bytes, at: $0 * TestVolume.blockSize) }
-        try waitUntil("a full cache") { volume.statistics.dirtyBlocks == 8 }
+        try waitFor("a full cache") { volume.statistics.dirtyBlocks == 8 }
         volume.store.set { $0.failsWrites = false }
         for answer in answers { #expect(try answer() == nil) }
         #expect(try volume.stop().dirtyBlocksLeft == 0)
@@ -136,7 +138,7 @@ struct VolumeCacheTests {
         let answers = (0..<12).map { access.beginWrite(bytes, at: $0 * TestVolume.blockSize) }
         // Two in a row on one block: the second waits behind the first.
         let behind = access.beginWrite([1, 2, 3], at: 11 * TestVolume.blockSize)
-        try waitUntil("a full cache") { volume.statistics.dirtyBlocks == 8 }
+        try waitFor("a full cache") { volume.statistics.dirtyBlocks == 8 }
         let report = try volume.stop(timeoutMs: 200)
         #expect(report.error == nil)
         #expect(report.dirtyBlocksLeft == 8)
@@ -156,7 +158,7 @@ struct VolumeCacheTests {
         let volume = try TestVolume("read-error")
         try volume.start()
         var access = try volume.access()
-        var random = TestRandom(state: TestRandom.seed)
+        var random = SeededRandom(seed: testSeed)
         let bytes = random.bytes(TestVolume.blockSize)
         try access.write(bytes, at: 0)
         try access.write(bytes, at: 5 * TestVolume.blockSize)
@@ -210,7 +212,7 @@ struct VolumeCacheTests {
         #expect(-begun.timeIntervalSinceNow < 20)
         volume.store.set { $0.failsWrites = false }
         try volume.start()
-        try waitUntil("the uploads") { volume.statistics.dirtyBlocks == 0 }
+        try waitFor("the uploads") { volume.statistics.dirtyBlocks == 0 }
         #expect(try volume.stop().dirtyBlocksLeft == 0)
         for block in 0..<40 { #expect(volume.stored(block) == bytes) }
     }
@@ -222,11 +224,11 @@ struct VolumeCacheTests {
         let access = try volume.access()
         let bytes = [UInt8](repeating: 3, count: TestVolume.blockSize)
         try access.write(bytes, at: 0)
-        try waitUntil("the upload") { volume.statistics.dirtyBlocks == 0 }
+        try waitFor("the upload") { volume.statistics.dirtyBlocks == 0 }
         _ = try access.read(at: 0, count: 100)
         _ = try access.read(at: 9 * TestVolume.blockSize, count: 100)
         try access.write([UInt8](repeating: 0, count: TestVolume.blockSize), at: 0)
-        try waitUntil("the deletion") { volume.statistics.dirtyBlocks == 0 }
+        try waitFor("the deletion") { volume.statistics.dirtyBlocks == 0 }
         let found = volume.statistics
         #expect(found.storePuts == 1)
         #expect(found.storeDeletes == 1)

@@ -1,5 +1,7 @@
 import Foundation
 import Glibc
+import MountSupport
+import TestSupport
 import Testing
 
 /// One wrong way to call the program.

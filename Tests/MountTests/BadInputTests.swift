@@ -1,6 +1,9 @@
 import FileIO
 import Foundation
 import Glibc
+import MountSupport
+import Simulation
+import TestSupport
 import Testing
 
 @Suite("BadInputTests", .serialized, .enabled(if: canMount, mountReason))
@@ -59,7 +62,7 @@ struct BadInputTests {
             "random bytes", "\(good) \(disk) \(cache)",
             ["--blockCacheFile=", "no cache file", "move it away"]
         ) {
-            var random = SystemLikeRandom(state: 3)
+            var random = SeededRandom(seed: 3)
             let bytes = (0..<100_000).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             try Data(bytes).write(to: URL(fileURLWithPath: $0.daemon.cache))
             return nil

@@ -1,6 +1,9 @@
 import CSys
 import Foundation
 import Glibc
+import MountSupport
+import Simulation
+import TestSupport
 import Testing
 
 /// What the files of a mount look like and do.
@@ -137,7 +140,7 @@ struct MountTests {
         "random writes are read back, through the page cache and past it", arguments: [false, true])
     func readYourWrites(isDirect: Bool) throws {
         try with("rw", ["--blockCacheWriteDelay=10"]) { daemon in
-            var random = SystemLikeRandom(state: 11)
+            var random = SeededRandom(seed: 11)
             var model = [UInt8](repeating: 0, count: Self.size)
             let oDirect: Int32 = isDirect ? 0o40000 : 0
             let fd = open(daemon.file, O_RDWR | oDirect)

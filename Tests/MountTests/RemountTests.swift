@@ -1,5 +1,8 @@
 import Foundation
 import Glibc
+import MountSupport
+import Simulation
+import TestSupport
 import Testing
 
 /// Mounts that follow each other on one cache file and store, also with the real s3backer.
@@ -121,7 +124,7 @@ struct RemountTests {
         try daemon.start(options(daemon, "--blockCacheWriteDelay=100"))
         try remount("ro")
         try fill(daemon, 4, blocks: 0..<6)
-        try waitFor("a failed upload", seconds: 20) { daemon.log().contains("not uploaded yet") }
+        try waitFor("a failed upload", seconds: 20) { daemon.log.contains("not uploaded yet") }
         #expect(daemon.statistic("cache_file_dirty_blocks") == 6)
         #expect(try holds(daemon, 4, blocks: 0..<6))
         daemon.killNow()
@@ -137,17 +140,14 @@ struct RemountTests {
 
     // MARK: The real s3backer
 
-    static let partner = "/usr/bin/s3backer"
-    static let hasPartner = access(partner, X_OK) == 0
-
     @Test(
         "s3backer 1.5.4 reads what we wrote, and the reverse, byte for byte",
-        .enabled(if: hasPartner, "needs the Debian package s3backer"), arguments: ["", "some-"])
+        .enabled(if: canMountReal, mountRealReason), arguments: ["", "some-"])
     func interoperability(prefix: String) throws {
         let daemon = try MountedDaemon("partner")
         defer { daemon.remove() }
         let more = prefix.isEmpty ? [] : ["--prefix=\(prefix)"]
-        var random = SystemLikeRandom(state: 5)
+        var random = SeededRandom(seed: 5)
         var image = (0..<(4 << 20)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
         // A block of zeros in the middle: no object.
         image.replaceSubrange(
@@ -160,7 +160,7 @@ struct RemountTests {
         #expect(names.contains(prefix + "0000003f") && !names.contains(prefix + "00000005"))
         // Theirs on the same store.
         let theirs = ["--size=4m", "--blockSize=64k"] + more
-        try daemon.start(theirs, program: Self.partner)
+        try daemon.start(theirs, program: .real)
         #expect(try Data(contentsOf: URL(fileURLWithPath: daemon.file)) == Data(image))
         for at in stride(from: 100_000, to: 1_000_000, by: 30_000) { image[at] ^= 0xff }
         try write(image, daemon)

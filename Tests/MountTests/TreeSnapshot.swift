@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 
 /// Everything below a directory that a program could have changed: names, kinds, sizes, times of
 /// change and contents. Of a directory only the names in it count: what came and went is no change. Mounts are not entered.

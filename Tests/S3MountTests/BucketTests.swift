@@ -1,124 +1,31 @@
 import CacheFile
 import Foundation
 import Glibc
+import MountSupport
 import S3TestServers
 import Testing
 
 /// Our own mounts of buckets: starting, refusing, dying, coming back.
 @Suite(
     "S3BucketTests", .serialized,
-    .enabled(if: MountSwitch.isOn, "set S3BACKER_TEST_ALL=1 with /dev/fuse to mount volumes"))
+    .enabled(if: canMount, mountReason))
 struct BucketTests {
     static let sizes = ["--blockSize=4k", "--size=256k"]
-
-    private func count(_ text: String, _ mark: String) -> Int {
-        text.components(separatedBy: "\n").filter { $0.contains(mark) }.count
-    }
-
-    /// A refusal is one line, and leaves neither cache file nor token.
-    private func refused(
-        _ options: [String], _ bucket: String, says words: [String], token: String?,
-        _ server: TestServer, seconds: Double = 15
-    ) throws {
-        let daemon = try BucketDaemon()
-        let begun = Date()
-        let said = try daemon.refused(options + ["--blockCacheFile=\(daemon.cache)"], bucket)
-        #expect(Date().timeIntervalSince(begun) < seconds)
-        #expect(count(said, "s3backer: ") == 1, "\(said)")
-        let line = said.components(separatedBy: "\n").first { $0.hasPrefix("s3backer: ") } ?? ""
-        for word in words { #expect(line.contains(word), "\(line)") }
-        #expect(!FileManager.default.fileExists(atPath: daemon.cache))
-        if let token { #expect(try server.request("HEAD", token).status == 404) }
-    }
-
-    @Test("what cannot work is refused in one line, and leaves nothing behind")
-    func refusals() throws {
-        let server = try TestServer.moto(buckets: ["bkt", "full"])
-        defer { server.stop() }
-        let token = "bkt/s3backer-mounted"
-        try refused(
-            server.options + Self.sizes, "none", says: ["bucket none does not exist"], token: nil,
-            server)
-        try refused(
-            server.options, "bkt", says: ["--size is missing"], token: token, server)
-        let listener = try ListeningSocket()
-        listener.close()
-        let nowhere = "--baseURL=http://127.0.0.1:\(listener.port)/"
-        try refused(
-            [nowhere, "--accessId=", "--timeout=5"] + Self.sizes, "bkt",
-            says: ["cannot reach", "--baseURL"], token: token, server, seconds: 6)
-        let silent = try StubServer { _, _ in .silence }
-        defer { silent.stop() }
-        try refused(
-            ["--baseURL=\(silent.url)", "--accessId=", "--timeout=2"] + Self.sizes, "bkt",
-            says: ["--timeout"], token: token, server, seconds: 5)
-        let moved = try StubServer { _, _ in
-            .reply(status: 301, headers: ["x-amz-bucket-region: eu-9"], body: [])
-        }
-        defer { moved.stop() }
-        try refused(
-            ["--baseURL=\(moved.url)", "--accessId=a", "--accessKey=b"] + Self.sizes, "bkt",
-            says: ["--region=eu-9"], token: token, server)
-
-        // An existing volume of another size; its identity says so even without a block 0.
-        let daemon = try BucketDaemon()
-        try daemon.start(server.options + Self.sizes, "full")
-        #expect(try daemon.unmount() == 0)
-        for wrong in [["--size=512k"], ["--blockSize=8k"]] {
-            try refused(
-                server.options + wrong, "full", says: [wrong[0], "--force"],
-                token: "full/s3backer-mounted", server)
-        }
-        // A cache file that cannot be made, after the token was set.
-        let said = try daemon.refused(
-            server.options + ["--blockCacheFile=\(daemon.root)/big", "--blockCacheSize=9"]
-                + ["--blockCacheRingSize=1e"], "full")
-        #expect(count(said, "s3backer: ") == 1, "\(said)")
-        #expect(try server.request("HEAD", "full/s3backer-mounted").status == 404)
-        #expect(!FileManager.default.fileExists(atPath: daemon.root + "/big"))
-    }
-
-    @Test("a mount that libfuse refuses leaves neither cache file nor token")
-    func refusedMount() throws {
-        let server = try TestServer.moto(buckets: ["bkt"])
-        defer { server.stop() }
-        try refused(
-            server.options + Self.sizes + ["-o", "context=nonsense:x"], "bkt", says: ["mount"],
-            token: "bkt/s3backer-mounted", server)
-    }
-
-    @Test("a wrong key is refused by servers that check, in one line with the remedy")
-    func wrongKey() throws {
-        let rclone = try TestServer.rclone(buckets: ["bkt"])
-        defer { rclone.stop() }
-        let strict = try TestServer.strictMoto(bucket: "bkt")
-        defer { strict.stop() }
-        for server in [rclone, strict] {
-            let secret = server.options.dropLast() + ["--accessKey=WRONG"]
-            try refused(
-                secret + Self.sizes, "bkt", says: ["403", "--accessKey"], token: nil, server)
-            let id = [server.options[0], "--accessId=WRONG", "--accessKey=x"]
-            try refused(id + Self.sizes, "bkt", says: ["403", "--accessId"], token: nil, server)
-            let daemon = try BucketDaemon()
-            try daemon.start(server.options + Self.sizes, "bkt")
-            try daemon.write([1, 2, 3], at: 5000)
-            #expect(try daemon.unmount() == 0)
-        }
-    }
 
     @Test("after kill -9 the next mount takes over its token, and nothing is lost")
     func takeOver() throws {
         let server = try TestServer.moto(buckets: ["bkt"])
         defer { server.stop() }
-        let daemon = try BucketDaemon()
+        let daemon = try MountedDaemon()
         let cached = server.options + ["--blockCacheFile=\(daemon.cache)"]
         let slow = ["--blockCacheWriteDelay=60000"]
         try daemon.start(cached + Self.sizes + slow, "bkt")
         let image = pattern(256 << 10, blockSize: 4096, seed: 3)
         try daemon.write(image, at: 0)
-        let other = try BucketDaemon()
+        let other = try MountedDaemon()
         #expect(try other.refused(server.options, "bkt").contains("mounted already by host"))
         daemon.killNow()
+        daemon.detach()
         let before = try server.request("GET", "bkt/s3backer-mounted")
         #expect(before.status == 200)
         let header = "x-amz-meta-s3backer-mount-token"
@@ -136,6 +43,7 @@ struct BucketTests {
         try daemon.start(server.options, "bkt")
         #expect(try daemon.read() == image)
         daemon.killNow()
+        daemon.detach()
         try other.start(server.options, "bkt")
         #expect(try other.unmount() == 0)
         #expect(try server.request("HEAD", "bkt/s3backer-mounted").status == 404)
@@ -145,7 +53,7 @@ struct BucketTests {
     func readOnly() throws {
         let server = try TestServer.moto(buckets: ["bkt"])
         defer { server.stop() }
-        let daemon = try BucketDaemon()
+        let daemon = try MountedDaemon()
         try daemon.start(server.options + Self.sizes + ["--readOnly"], "bkt")
         #expect(try server.request("HEAD", "bkt/s3backer-mounted").status == 404)
         #expect(try daemon.read().allSatisfy { $0 == 0 })
@@ -157,7 +65,7 @@ struct BucketTests {
     func binding() throws {
         let server = try TestServer.moto(buckets: ["bkt", "other"])
         defer { server.stop() }
-        let daemon = try BucketDaemon()
+        let daemon = try MountedDaemon()
         let file = ["--blockCacheFile=\(daemon.cache)"]
         try daemon.start(server.options + file + Self.sizes, "bkt/v")
         try daemon.write([7], at: 0)
@@ -183,7 +91,7 @@ struct BucketTests {
         }
         let gone = try daemon.refused(server.options + file + Self.sizes, "bkt/v")
         #expect(gone.contains("identity"), "\(gone)")
-        let fresh = try BucketDaemon()
+        let fresh = try MountedDaemon()
         try fresh.start(server.options + Self.sizes, "bkt/v")
         #expect(try fresh.unmount() == 0)
         let said = try daemon.refused(server.options + file, "bkt/v")
@@ -202,7 +110,7 @@ struct BucketTests {
             }
         }
         defer { stub.stop() }
-        let daemon = try BucketDaemon()
+        let daemon = try MountedDaemon()
         let options = ["--baseURL=\(stub.url)", "--accessId=a", "--accessKey=b"]
         try daemon.start(options + Self.sizes, "bkt")
         #expect(daemon.log.contains("WARNING: cannot see whether the bucket exists"))
@@ -213,7 +121,7 @@ struct BucketTests {
     func damagedBlock() throws {
         let server = try TestServer.moto(buckets: ["bkt"])
         defer { server.stop() }
-        let daemon = try BucketDaemon()
+        let daemon = try MountedDaemon()
         try daemon.start(server.options + Self.sizes, "bkt")
         _ = try server.request("PUT", "bkt/00000002", body: [UInt8](repeating: 1, count: 4095))
         _ = try server.request(
@@ -231,10 +139,8 @@ struct BucketTests {
 
     @Test("a directory has an identity, too")
     func directory() throws {
-        let daemon = try BucketDaemon()
-        let store = daemon.root + "/store"
-        try FileManager.default.createDirectory(
-            atPath: store, withIntermediateDirectories: false)
+        let daemon = try MountedDaemon()
+        let store = daemon.store
         try daemon.start(["--test", "--size=256k"], store)
         #expect(try daemon.unmount() == 0)
         let text = try String(contentsOfFile: store + "/s3backer-volume", encoding: .utf8)

@@ -1,13 +1,12 @@
 import Foundation
+import MountSupport
 import S3TestServers
 import Testing
 
 /// Volumes shared with the real s3backer 1.5.4 of Debian, byte for byte.
 @Suite(
     "S3InteropTests", .serialized,
-    .enabled(
-        if: MountSwitch.hasReal,
-        "set S3BACKER_TEST_ALL=1 with /dev/fuse and /usr/bin/s3backer to mount volumes"))
+    .enabled(if: canMountReal, mountRealReason))
 struct InteropTests {
     static let blockSize = 4096
     static let size = 256 << 10
@@ -23,7 +22,7 @@ struct InteropTests {
 
     /// What a volume says and holds: bucket as named for the program, and its options.
     private func place(
-        _ program: BucketDaemon.Program, _ server: TestServer
+        _ program: MountedDaemon.Program, _ server: TestServer
     ) -> (options: [String], bucket: String) {
         switch program {
         case .ours: (server.options, "bkt/a/b")
@@ -44,8 +43,8 @@ struct InteropTests {
     func exchange(kind: Kind, oursFirst: Bool) throws {
         let server = try server(kind)
         defer { server.stop() }
-        let first = try BucketDaemon(oursFirst ? .ours : .real)
-        let second = try BucketDaemon(oursFirst ? .real : .ours)
+        let first = try MountedDaemon(program: oursFirst ? .ours : .real)
+        let second = try MountedDaemon(program: oursFirst ? .real : .ours)
         let one = place(oursFirst ? .ours : .real, server)
         let two = place(oursFirst ? .real : .ours, server)
         var image = pattern(Self.size, blockSize: Self.blockSize, seed: 1)
@@ -80,12 +79,65 @@ struct InteropTests {
         }
     }
 
+    /// `bucket/a/b` here is `--prefix=a/b/` there.
+    @Test("of the same disk both programs make the same objects: names, bytes, headers")
+    func objects() throws {
+        let server = try TestServer.moto(buckets: ["ours", "real"])
+        defer { server.stop() }
+        var image = pattern(Self.size, blockSize: Self.blockSize, seed: 7)
+        for index in 0..<Self.blockSize { image[index] = UInt8(truncatingIfNeeded: index | 1) }
+        let zeros = [UInt8](repeating: 0, count: Self.blockSize)
+        image.replaceSubrange(3 * Self.blockSize..<4 * Self.blockSize, with: zeros)
+        var mounted: [BucketContents.Object] = []
+        for program in [MountedDaemon.Program.ours, .real] {
+            let daemon = try MountedDaemon(program: program)
+            let options = ["--blockSize=4k", "--size=256k"] + server.options
+            let isOurs = program == .ours
+            try daemon.start(
+                options + (isOurs ? [] : ["--prefix=a/b/"]), isOurs ? "ours/a/b" : "real")
+            let now = try BucketContents(server, isOurs ? "ours" : "real")
+            mounted.append(try #require(now.objects["a/b/s3backer-mounted"]))
+            try daemon.write(image, at: 0)
+            #expect(try daemon.unmount() == 0)
+        }
+        // The marks differ in their value, and ours says more after the first two lines.
+        let header = "x-amz-meta-s3backer-mount-token"
+        let lines = mounted.map { String(decoding: $0.body, as: UTF8.self).split(separator: "\n") }
+        #expect(lines[0].count > 2 && lines[1].count == 2)
+        #expect(lines[0][0] == lines[1][0])
+        for (object, lines) in zip(mounted, lines) {
+            let digits = try #require(object.headers[header])
+            #expect(digits.count == 8 && UInt32(digits, radix: 16) ?? 0 > 0, "\(digits)")
+            #expect(digits == digits.lowercased())
+            #expect(lines[1].wholeMatch(of: /[0-9]{8}T[0-9]{6}Z/) != nil, "\(lines[1])")
+        }
+        #expect(Set(mounted[0].headers.keys) == Set(mounted[1].headers.keys))
+        #expect(mounted[0].headers["content-type"] == mounted[1].headers["content-type"])
+
+        var ours = try BucketContents(server, "ours").objects
+        let real = try BucketContents(server, "real").objects
+        #expect(ours.removeValue(forKey: "a/b/s3backer-volume") != nil)
+        #expect(ours.keys.sorted() == real.keys.sorted())
+        for (key, object) in real {
+            #expect(ours[key]?.headers ?? [:] == object.headers, "\(key)")
+            #expect(ours[key]?.body == object.body, "\(key)")
+            let number = try #require(Int(key.dropFirst(4), radix: 16), "\(key)")
+            let range = number * Self.blockSize..<(number + 1) * Self.blockSize
+            #expect(object.body == Array(image[range]), "\(key)")
+        }
+        let first = try #require(ours["a/b/00000000"]).headers
+        #expect(first["x-amz-meta-s3backer-blocksize"] == "4096")
+        #expect(first["x-amz-meta-s3backer-filesize"] == "262144")
+        #expect(first["content-type"] == "application/x-s3backer-block")
+        #expect(ours["a/b/00000003"] == nil && ours.count > 20)
+    }
+
     @Test("each program refuses what the other has mounted", arguments: Kind.allCases)
     func tokens(kind: Kind) throws {
         let server = try server(kind)
         defer { server.stop() }
-        let ours = try BucketDaemon(.ours)
-        let real = try BucketDaemon(.real)
+        let ours = try MountedDaemon(program: .ours)
+        let real = try MountedDaemon(program: .real)
         let (oursAt, realAt) = (place(.ours, server), place(.real, server))
         let sizes = ["--blockSize=4k", "--size=256k"]
 
@@ -102,6 +154,7 @@ struct InteropTests {
         }
         // Killed, it leaves its token, which is not ours to judge.
         real.killNow()
+        real.detach()
         _ = try ours.refused(oursAt.options + sizes, oursAt.bucket)
         try ours.start(oursAt.options + sizes + ["--force"], oursAt.bucket)
         #expect(try ours.unmount() == 0)
@@ -112,14 +165,15 @@ struct InteropTests {
     func reset() throws {
         let server = try server(.moto)
         defer { server.stop() }
-        let ours = try BucketDaemon(.ours)
+        let ours = try MountedDaemon(program: .ours)
         let (oursAt, realAt) = (place(.ours, server), place(.real, server))
         let sizes = ["--blockSize=4k", "--size=256k"]
         try ours.start(oursAt.options + sizes, oursAt.bucket)
         ours.killNow()
+        ours.detach()
         #expect(try exists("a/b/s3backer-mounted", server))
         let reset = Process()
-        reset.executableURL = URL(fileURLWithPath: BucketDaemon.real)
+        reset.executableURL = URL(fileURLWithPath: MountedDaemon.real)
         reset.arguments = realAt.options + sizes + ["--reset-mounted-flag", realAt.bucket]
         reset.standardError = FileHandle.nullDevice
         try reset.run()

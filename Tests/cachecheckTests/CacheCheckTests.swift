@@ -13,7 +13,7 @@ struct CacheCheckTests {
         program = try #require(BuiltProgram("cachecheck"), "cachecheck is not built")
     }
 
-    func check(_ arguments: String...) throws -> BuiltProgram.Outcome { try program.run(arguments) }
+    func check(_ arguments: String...) throws -> CommandOutcome { try program.run(arguments) }
 
     /// One line on standard error, status 8, nothing else.
     func expectRefusal(

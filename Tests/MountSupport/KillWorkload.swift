@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Simulation
 import Synchronization
 import Testing
 
@@ -7,7 +8,7 @@ import Testing
 ///
 /// Each writer has a region of its own. A sector holds its number and the number of the write,
 /// repeated, so that a mixed or misplaced sector shows.
-final class KillWorkload: @unchecked Sendable {
+package final class KillWorkload: @unchecked Sendable {
     static let sectorSize = 512
 
     let sectors: Int
@@ -19,11 +20,11 @@ final class KillWorkload: @unchecked Sendable {
     private var threads: [Thread] = []
     private let finished = DispatchGroup()
     private let mustStop = Atomic<Bool>(false)
-    let writes = Atomic<Int>(0)
-    let syncs = Atomic<Int>(0)
+    package let writes = Atomic<Int>(0)
+    package let syncs = Atomic<Int>(0)
     private var nextSequence: [UInt64]
 
-    init(bytes: Int, writers: Int) {
+    package init(bytes: Int, writers: Int) {
         sectors = bytes / Self.sectorSize
         self.writers = writers
         acknowledged = .allocate(capacity: sectors)
@@ -40,7 +41,7 @@ final class KillWorkload: @unchecked Sendable {
 
     // MARK: Writing
 
-    func begin(_ path: String, seed: UInt64) {
+    package func begin(_ path: String, seed: UInt64) {
         mustStop.store(false, ordering: .relaxed)
         writes.store(0, ordering: .relaxed)
         for writer in 0..<writers {
@@ -54,7 +55,7 @@ final class KillWorkload: @unchecked Sendable {
     }
 
     /// Waits until every writer has ended: after `stop()`, or because the mount is dead.
-    func stop() {
+    package func stop() {
         mustStop.store(true, ordering: .relaxed)
         finished.wait()
     }
@@ -63,7 +64,7 @@ final class KillWorkload: @unchecked Sendable {
         let fd = open(path, O_RDWR)
         guard fd >= 0 else { return }
         defer { close(fd) }
-        var random = SystemLikeRandom(state: seed)
+        var random = SeededRandom(seed: seed)
         let region = sectors / writers
         let first = region * writer
         var buffer = [UInt8](repeating: 0, count: 512 * Self.sectorSize)
@@ -92,7 +93,7 @@ final class KillWorkload: @unchecked Sendable {
 
     /// Small and large, aligned and not, often at the same places.
     private static func pick(
-        _ random: inout SystemLikeRandom, first: Int, region: Int
+        _ random: inout SeededRandom, first: Int, region: Int
     ) -> (start: Int, count: Int) {
         var count = 1
         switch random.next() % 8 {
@@ -122,7 +123,7 @@ final class KillWorkload: @unchecked Sendable {
     /// Reads everything back. Each sector must hold the last acknowledged write, or the one that
     /// was under way when the daemon died. What is found is what counts from then on.
     /// - Returns: sectors that hold anything else.
-    func check(_ path: String) throws -> [String] {
+    package func check(_ path: String) throws -> [String] {
         let fd = open(path, O_RDONLY)
         try #require(fd >= 0)
         defer { close(fd) }
@@ -164,17 +165,5 @@ final class KillWorkload: @unchecked Sendable {
             if sequence == 0 { return number == 0 ? 0 : nil }
             return number == UInt64(sector) ? sequence : nil
         }
-    }
-}
-
-/// SplitMix64.
-struct SystemLikeRandom {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-        return value ^ (value >> 31)
     }
 }

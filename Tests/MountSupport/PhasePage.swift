@@ -2,14 +2,14 @@ import Glibc
 import Testing
 
 /// What the daemon says it is doing, read from a page that outlives its death.
-final class PhasePage {
-    enum State: String, CaseIterable {
+package final class PhasePage {
+    package enum State: String, CaseIterable {
         case idle, commit, destage, checkpoint, wrap, upload
     }
 
     private let words: UnsafeMutablePointer<UInt32>
 
-    init(_ path: String) throws {
+    package init(_ path: String) throws {
         let fd = open(path, O_RDONLY)
         try #require(fd >= 0)
         defer { close(fd) }
@@ -26,7 +26,7 @@ final class PhasePage {
         UnsafeRawPointer(words).loadUnaligned(fromByteOffset: word * 4, as: UInt32.self) != 0
     }
 
-    func contains(_ state: State) -> Bool {
+    package func contains(_ state: State) -> Bool {
         switch state {
         case .commit: isSet(1)
         case .destage: isSet(3)
@@ -37,5 +37,5 @@ final class PhasePage {
         }
     }
 
-    var states: Set<State> { Set(State.allCases.filter { contains($0) }) }
+    package var states: Set<State> { Set(State.allCases.filter { contains($0) }) }
 }
