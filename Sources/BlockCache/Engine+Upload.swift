@@ -199,15 +199,3 @@ extension Engine {
         complete(op, error)
     }
 }
-
-extension UnsafeRawBufferPointer {
-    /// Whether every byte is zero; eight at a time.
-    var isAllZero: Bool {
-        let words = count / 8
-        for index in 0..<words where loadUnaligned(fromByteOffset: index * 8, as: UInt64.self) != 0
-        {
-            return false
-        }
-        return self[(words * 8)...].allSatisfy { $0 == 0 }
-    }
-}

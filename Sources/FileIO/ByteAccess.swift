@@ -7,6 +7,16 @@ extension UnsafeRawBufferPointer {
         return Value(littleEndian: loadUnaligned(fromByteOffset: offset, as: Value.self))
     }
 
+    /// Whether every byte is zero; eight at a time.
+    public var isAllZero: Bool {
+        let words = count / 8
+        for index in 0..<words where loadUnaligned(fromByteOffset: index * 8, as: UInt64.self) != 0
+        {
+            return false
+        }
+        return self[(words * 8)...].allSatisfy { $0 == 0 }
+    }
+
     /// `count` bytes from `offset`, copied.
     public func copy(_ offset: Int, _ count: Int) -> [UInt8] {
         precondition(offset >= 0 && count >= 0 && offset + count <= self.count)

@@ -220,6 +220,7 @@ public struct RawRecord: Sendable, Equatable {
                     body: blocks.copy(offset + RingFormat.recordHeaderSize, bodySize)))
             offset += size
         }
-        return blocks[offset...].allSatisfy { $0 == 0 } ? records : nil
+        let rest = UnsafeRawBufferPointer(rebasing: blocks[offset...])
+        return rest.isAllZero ? records : nil
     }
 }

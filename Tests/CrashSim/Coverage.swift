@@ -22,6 +22,17 @@ package enum Mark: Int, CaseIterable, Sendable {
     case checkpoints, continued, cleanStops, stopsWithDirty, poisoned
 }
 
+/// Ways in which recovery goes on after it has read the log.
+package enum Branch: Int, CaseIterable, Sendable {
+    case endOfLog, deadGroups, tornTail, slotMismatchCut, droppedFills
+}
+
+/// Kinds of records, as they are counted against branches.
+package enum RecordKind: Int, CaseIterable, Sendable {
+    case data, merge, patch, carried, mapNew, mapMove, extend, fill, fillExtend, clean, evict, epoch
+    case seal, pad
+}
+
 /// Counters of one run, and the set of crash images seen.
 package struct Coverage: Sendable {
     package var images = 0
@@ -31,12 +42,46 @@ package struct Coverage: Sendable {
     package var histories = 0
     package private(set) var distinct: Set<UInt64> = []
     private var counts = [Int](repeating: 0, count: Mark.allCases.count)
+    private var matrix = [Int](
+        repeating: 0, count: RecordKind.allCases.count * Branch.allCases.count)
 
     package init() {}
 
     package subscript(mark: Mark) -> Int { counts[mark.rawValue] }
 
     package mutating func hit(_ mark: Mark, _ count: Int = 1) { counts[mark.rawValue] += count }
+
+    /// Recoveries in which such a record was replayed and this branch was taken.
+    package subscript(kind: RecordKind, branch: Branch) -> Int {
+        matrix[kind.rawValue * Branch.allCases.count + branch.rawValue]
+    }
+
+    mutating func replayed(_ kinds: Set<RecordKind>, _ branches: [Branch]) {
+        for kind in kinds {
+            for branch in branches {
+                matrix[kind.rawValue * Branch.allCases.count + branch.rawValue] += 1
+            }
+        }
+    }
+
+    /// Cells of the matrix hit less often than `minimum`.
+    package func missingCells(_ minimum: Int) -> [String] {
+        RecordKind.allCases.flatMap { kind in
+            Branch.allCases.filter { self[kind, $0] < minimum }.map { "\(kind) x \($0)" }
+        }
+    }
+
+    /// Records down, branches across.
+    package var matrixTable: String {
+        func cell(_ text: String) -> String {
+            text + String(repeating: " ", count: max(1, 17 - text.count))
+        }
+        let head = cell("record") + Branch.allCases.map { cell("\($0)") }.joined()
+        let rows = RecordKind.allCases.map { kind in
+            cell("\(kind)") + Branch.allCases.map { cell("\(self[kind, $0])") }.joined()
+        }
+        return ([head] + rows).joined(separator: "\n")
+    }
 
     /// Counts a crash image.
     package mutating func sawImage(_ hash: UInt64) {
@@ -52,6 +97,7 @@ package struct Coverage: Sendable {
         histories += other.histories
         distinct.formUnion(other.distinct)
         for index in counts.indices { counts[index] += other.counts[index] }
+        for index in matrix.indices { matrix[index] += other.matrix[index] }
     }
 
     /// Marks hit less often than `minimum`.

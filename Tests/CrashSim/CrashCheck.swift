@@ -167,24 +167,42 @@ extension SimWorld {
     // MARK: Counting
 
     private func count(_ recovered: RecoveredFile, _ disk: SimDisk) {
+        var branches: [Branch] = []
         switch recovered.scan.verdict {
-        case .endOfLog: coverage.hit(.verdictEndOfLog)
-        case .deadGroups: coverage.hit(.verdictDeadGroups)
+        case .endOfLog:
+            coverage.hit(.verdictEndOfLog)
+            branches.append(.endOfLog)
+        case .deadGroups:
+            coverage.hit(.verdictDeadGroups)
+            branches.append(.deadGroups)
         case .tornTail:
             coverage.hit(.verdictTornTail)
-            if isCutBySlot(recovered.scan, disk) { coverage.hit(.slotMismatchCut) }
+            let isSlot = isCutBySlot(recovered.scan, disk)
+            if isSlot { coverage.hit(.slotMismatchCut) }
+            branches.append(isSlot ? .slotMismatchCut : .tornTail)
         case .hole, .staleSuperblock: break
         }
-        if !recovered.droppedFills.isEmpty { coverage.hit(.droppedFills) }
+        if !recovered.droppedFills.isEmpty {
+            coverage.hit(.droppedFills)
+            branches.append(.droppedFills)
+        }
         for finding in recovered.findings {
             if finding.code == "SB_COPY_BAD" { coverage.hit(.superblockMateRewritten) }
             if finding.code == "PAGE_BAD" { coverage.hit(.pageMateUsed) }
         }
+        var kinds: Set<RecordKind> = []
         for group in recovered.scan.accepted {
-            if group.header.flags.contains(.seal) { coverage.hit(.replayedSeal) }
-            if group.header.flags.contains(.pad) { coverage.hit(.replayedPad) }
-            for raw in group.records { count(raw) }
+            if group.header.flags.contains(.seal) {
+                coverage.hit(.replayedSeal)
+                kinds.insert(.seal)
+            }
+            if group.header.flags.contains(.pad) {
+                coverage.hit(.replayedPad)
+                kinds.insert(.pad)
+            }
+            for raw in group.records { if let kind = count(raw) { kinds.insert(kind) } }
         }
+        coverage.replayed(kinds, branches)
     }
 
     /// Whether the first group that was not accepted is itself intact: slot bytes it names were not.
@@ -199,31 +217,35 @@ extension SimWorld {
             && header.isIntact(block.mutableBytes, seeds: engine.seeds)
     }
 
-    private func count(_ raw: RawRecord) {
+    private func count(_ raw: RawRecord) -> RecordKind? {
+        let (kind, mark) = Self.kind(raw)
+        if let mark { coverage.hit(mark) }
+        if raw.type == 2, MapRecord.Flags(rawValue: raw.flags).contains(.zeroBase) {
+            coverage.hit(.replayedZeroBase)
+        }
+        return kind
+    }
+
+    private static func kind(_ raw: RawRecord) -> (RecordKind?, Mark?) {
         switch raw.type {
         case 1:
-            if raw.flags & 8 != 0 {
-                coverage.hit(.replayedCarried)
-            } else if raw.flags & 1 != 0 {
-                coverage.hit(.replayedPatch)
-            } else {
-                coverage.hit(raw.flags & 4 != 0 ? .replayedMerge : .replayedData)
-            }
+            if raw.flags & 8 != 0 { return (.carried, .replayedCarried) }
+            if raw.flags & 1 != 0 { return (.patch, .replayedPatch) }
+            return raw.flags & 4 != 0 ? (.merge, .replayedMerge) : (.data, .replayedData)
         case 2:
             let flags = MapRecord.Flags(rawValue: raw.flags)
-            if flags.contains(.zeroBase) { coverage.hit(.replayedZeroBase) }
             switch (flags.contains(.extend), flags.contains(.fill)) {
-            case (true, true): coverage.hit(.replayedFillExtend)
-            case (true, false): coverage.hit(.replayedExtend)
-            case (false, true): coverage.hit(.replayedFill)
+            case (true, true): return (.fillExtend, .replayedFillExtend)
+            case (true, false): return (.extend, .replayedExtend)
+            case (false, true): return (.fill, .replayedFill)
             case (false, false):
                 let isMove = raw.body.prefix(4).contains { $0 != 255 }
-                coverage.hit(isMove ? .replayedMapMove : .replayedMapNew)
+                return isMove ? (.mapMove, .replayedMapMove) : (.mapNew, .replayedMapNew)
             }
-        case 4: coverage.hit(.replayedClean)
-        case 5: coverage.hit(raw.body.isEmpty ? .replayedEvict : .replayedEvictGranules)
-        case 7: coverage.hit(.replayedEpoch)
-        default: break
+        case 4: return (.clean, .replayedClean)
+        case 5: return (.evict, raw.body.isEmpty ? .replayedEvict : .replayedEvictGranules)
+        case 7: return (.epoch, .replayedEpoch)
+        default: return (nil, nil)
         }
     }
 

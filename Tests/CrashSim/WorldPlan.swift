@@ -33,7 +33,8 @@ package struct WorldPlan {
         volumeBlocks = random.within(4...24)
         slots = random.within(8...16)
         if random.chance(40) { slotsPerZone = random.within(slots / 2...slots - 1) }
-        ringBytes = random.chance(80) ? 128 << 10 : 192 << 10
+        // The smallest there is, mostly, so that the ring goes round often.
+        ringBytes = random.pick([96, 96, 96, 128, 192]) << 10
         pace = random.pick(Pace.allCases)
         usersMax = random.within(1...6)
         readPercent = random.pick([5, 20, 50])

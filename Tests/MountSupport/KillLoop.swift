@@ -96,9 +96,11 @@ package final class KillLoop {
         workload.stop()
         daemon.detach()
         writes += workload.writes.load(ordering: .relaxed)
-        // The tool reads what the next mount will.
-        let verdict = try TestSupport.run(MountedDaemon.cachecheck, [daemon.cache])
-        #expect(verdict.status == 0, "\(verdict.output)")
+        // The tool reads what the next mount will, and every byte that it would serve: so damage
+        // is known at the kill that did it.
+        let verdict = try TestSupport.run(MountedDaemon.cachecheck, ["--data=all", daemon.cache])
+        #expect(verdict.status == 0, "kill \(number): \(verdict.output)")
+        #expect(!verdict.output.contains("DATA_BAD"), "kill \(number): \(verdict.output)")
     }
 
     private func readBack(_ number: Int, _ left: String) throws {

@@ -81,6 +81,7 @@ func runTool(_ arguments: [String]) -> Int32 {
         Double((ContinuousClock.now - started).components.attoseconds) / 1e18
         + Double((ContinuousClock.now - started).components.seconds)
     print(total.table)
+    print(total.matrixTable)
     print(
         "CRASHSIM seed=\(first)..\(seed) images=\(total.images) distinct=\(total.distinct.count) "
             + "violations=\(total.violations) recoveries=\(total.recoveries) steps=\(total.steps) "
