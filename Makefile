@@ -20,7 +20,7 @@ demo: ## files on a volume, kill -9 while blocks are dirty, everything still the
 test: ## all tests, compared with the committed list Tests/inventory.txt
 	scripts/test
 
-bench: ## beside s3backer 1.5.4, interleaved; SECONDS=2 of each run, RUNS=5
+bench: ## beside s3backer 1.5.4 and the upper bounds, interleaved; SECONDS=2 of each run, RUNS=5
 	scripts/bench --seconds $(or $(SECONDS),2) --runs $(or $(RUNS),5)
 
 soak: ## crash simulation until the time is up; SECONDS=600 SEED=1

@@ -127,6 +127,15 @@ let package = Package(
             dependencies: ["s3backer", "BlockCache", "BlockStore", "CacheFile"],
             swiftSettings: strict),
         .target(name: "S3TestServers", path: "Tests/S3TestServers", swiftSettings: strict),
+        .executableTarget(
+            name: "netproxy",
+            dependencies: [
+                "S3TestServers", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Tests/netproxy-tool", swiftSettings: strict),
+        .executableTarget(
+            name: "nullmount", dependencies: ["CFuse"], path: "Benchmarks/nullmount",
+            swiftSettings: strict),
         .testTarget(
             name: "S3IOTests", dependencies: ["S3IO", "BlockStore", "S3TestServers"],
             swiftSettings: strict),
@@ -142,6 +151,7 @@ let package = Package(
             name: "MountTests",
             dependencies: [
                 "MountSupport", "TestSupport", "Simulation", "S3TestServers", "FileIO", "CSys",
+                "nullmount",
             ],
             swiftSettings: strict),
     ],

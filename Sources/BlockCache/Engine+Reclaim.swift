@@ -178,8 +178,7 @@ extension Engine {
                 crc: 0, carriedLSN: patch.lsn)
             record.crc = record.checksum(payload.slice(0..<patch.payloadBytes), geometry, seeds)
             let size = Record.patch(record).encodedSize(geometry)
-            guard journal.hasRoom(recordBytes: size, dataBytes: payload.count, reserved: true)
-            else {
+            guard journal.hasRoomToCarry(recordBytes: size, dataBytes: payload.count) else {
                 return
             }
             append(.patch(record), data: [DataPiece(payload, 0..<payload.count)])

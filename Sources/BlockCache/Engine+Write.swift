@@ -210,7 +210,7 @@ extension Engine {
                 return nextStep(op)
             }
             if all.count > Self.patchRangesMax { return .ask }
-        } else if state.patchCount >= patchesMax {
+        } else if state.patchCount >= geometry.ring.patchesMax {
             return .ask
         }
         var patch = PatchRecord(
@@ -220,11 +220,6 @@ extension Engine {
     }
 
     private static var patchRangesMax: Int { 32 }
-
-    /// Together at most 1/16 of the ring, so that carrying them always has room.
-    private var patchesMax: Int {
-        max(2, geometry.ringLength / 16 / (geometry.granuleSize + RingFormat.blockSize))
-    }
 
     private func mapRecord(_ op: WriteOp) -> MapRecord {
         let crcs = op.crcs(of: op.direct)

@@ -17,8 +17,12 @@ public struct RingPoint: Sendable, Equatable {
 public struct RingGeometry: Sendable {
     public var offset: Int
     public var length: Int
-    /// Largest group, and what is kept free for records that make room.
     public var groupBytesMax: Int
+    /// Most patches there are at a time, so that carrying them all always has room (I9).
+    public var patchesMax: Int
+    /// What carrying all patches takes at most: each alone in its group, and once a PAD.
+    public var carryBytes: Int
+    /// What records of the user leave free for records that make room.
     public var reserveBytes: Int
 
     /// - Parameter granuleSize: the largest single piece of data a record carries.
@@ -28,7 +32,12 @@ public struct RingGeometry: Sendable {
         self.length = length
         let smallest = granuleSize + 2 * RingFormat.blockSize
         groupBytesMax = max(min(4 << 20, length / 16), smallest)
-        reserveBytes = max(length / 8, 2 * groupBytesMax)
+        let carried = granuleSize + RingFormat.blockSize
+        patchesMax = max(2, length / 16 / carried)
+        carryBytes = patchesMax * carried + granuleSize
+        // Beside carrying: a SEAL and its PAD, and a few groups of those that make room.
+        reserveBytes = max(
+            length / 8, 2 * groupBytesMax, carryBytes + 6 * RingFormat.blockSize)
         precondition(length >= 4 * groupBytesMax, "ring too small for its granules")
     }
 }
@@ -138,10 +147,23 @@ public struct Journal: ~Copyable {
     }
 
     /// Whether a record fits without touching what must stay. User records leave the reserve alone;
-    /// records that make room (`reserved`) may use it. One block is always left for a SEAL.
+    /// records that make room (`reserved`) may use it, but for what carrying patches takes: without
+    /// that the tail could not move any more.
     public func hasRoom(recordBytes: Int, dataBytes: Int, reserved: Bool) -> Bool {
+        let kept = reserved ? geometry.carryBytes + Self.sealBytes : geometry.reserveBytes
+        return hasRoom(recordBytes, dataBytes, keeping: kept)
+    }
+
+    /// Whether a patch can be logged again; only a SEAL has a better claim.
+    public func hasRoomToCarry(recordBytes: Int, dataBytes: Int) -> Bool {
+        hasRoom(recordBytes, dataBytes, keeping: Self.sealBytes)
+    }
+
+    /// One block for the SEAL, and one that its PAD may take.
+    private static let sealBytes = 2 * RingFormat.blockSize
+
+    private func hasRoom(_ recordBytes: Int, _ dataBytes: Int, keeping kept: Int) -> Bool {
         let needed = cost(recordBytes: recordBytes, dataBytes: dataBytes).bytes
-        let kept = reserved ? 2 * RingFormat.blockSize : geometry.reserveBytes
         return usedBytes + needed + kept <= geometry.length
     }
 

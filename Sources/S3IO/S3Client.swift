@@ -148,6 +148,8 @@ public final class S3Client: Sendable {
         if !isAnswered {
             let isTooLong = outcome.code == CURLE_ABORTED_BY_CALLBACK && !cancelFlag.isSet
             if isTooLong, (200..<300).contains(response.status) { return response }
+            // What counts is the refusal; its document has no end.
+            if isTooLong, response.status >= 300 { throw context.error(response, what) }
             throw context.error(outcome.code, outcome.reason, what)
         }
         if (200..<300).contains(response.status) { return response }

@@ -157,7 +157,9 @@ struct S3ErrorContext {
 
     /// What a server says, made safe for one line.
     private func clean(_ text: String) -> String {
-        let printable = text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7f ? " " : $0 }
+        let printable = text.unicodeScalars.map {
+            $0.value < 0x20 || (0x7f...0x9f).contains($0.value) ? " " : $0
+        }
         var result = String.UnicodeScalarView()
         result.append(contentsOf: printable.prefix(200))
         return String(result)
@@ -187,7 +189,7 @@ struct S3ErrorContext {
                 .server,
                 "\(endpoint.host) does not speak TLS: \(text); "
                     + "without TLS use --baseURL=http://...")
-        case CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL:
+        case CURLE_URL_MALFORMAT:
             return S3Error(.refused, "bad URL for \(what): \(text); check --baseURL")
         default: return S3Error(.server, "\(endpoint.host) broke off \(what): \(text)")
         }

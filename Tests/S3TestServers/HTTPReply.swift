@@ -10,10 +10,13 @@ public struct HTTPReply: Sendable {
 
     public var text: String { String(decoding: body, as: UTF8.self) }
 
+    /// A reply that does not end within 60 s is taken as far as it came.
     public static func get(
         port: UInt16, _ method: String, _ path: String, headers: [String], body: [UInt8] = []
     ) throws -> HTTPReply {
         let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var limit = timeval(tv_sec: 60, tv_usec: 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         defer { close(fd) }
         var address = loopback(port)
         let isConnected = withUnsafePointer(to: &address) {
@@ -61,15 +64,18 @@ func loopback(_ port: UInt16) -> sockaddr_in {
     return address
 }
 
-func sendAll(_ fd: Int32, _ bytes: [UInt8]) {
+/// Returns how many bytes were sent before the other side had enough.
+@discardableResult
+func sendAll(_ fd: Int32, _ bytes: [UInt8]) -> Int {
     var done = 0
     while done < bytes.count {
         let sent = bytes.withUnsafeBytes {
             send(fd, $0.baseAddress.map { $0 + done }, $0.count - done, Int32(MSG_NOSIGNAL))
         }
-        if sent <= 0 { return }
+        if sent <= 0 { break }
         done += sent
     }
+    return done
 }
 
 /// A TCP port of 127.0.0.1 that the kernel chose.

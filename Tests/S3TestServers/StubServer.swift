@@ -22,6 +22,7 @@ public final class StubServer: Sendable {
         case raw([UInt8])
         /// Nothing, until the client gives up.
         case silence
+        case hostile(HostileAnswer)
 
         public static func status(_ status: Int, _ body: String = "") -> Answer {
             .reply(status: status, headers: [], body: Array(body.utf8))
@@ -34,6 +35,7 @@ public final class StubServer: Sendable {
     private let listener: ListeningSocket
     private let seen = Mutex<[Request]>([])
     private let connections = Atomic<Int>(0)
+    private let hostileBytes = Mutex<[Int]>([])
     private let answer: @Sendable (Int, Request) -> Answer
 
     /// - Parameter answer: Called with the 0-based number of the request.
@@ -45,6 +47,9 @@ public final class StubServer: Sendable {
     }
 
     public var requests: [Request] { seen.withLock { $0 } }
+
+    /// How much of each hostile answer the client let it send.
+    public var hostileBytesSent: [Int] { hostileBytes.withLock { $0 } }
 
     /// Ends the server; connections end with their clients.
     public func stop() { shutdown(listener.fd, Int32(SHUT_RDWR)) }
@@ -77,6 +82,7 @@ public final class StubServer: Sendable {
                     head += "Content-Length: \(body.count)\r\n"
                 }
                 sendAll(fd, Array((head + "\r\n").utf8) + (request.method == "HEAD" ? [] : body))
+                if request.headers["connection"] == "close" { return }
             case .raw(let bytes):
                 sendAll(fd, bytes)
                 return
@@ -84,6 +90,10 @@ public final class StubServer: Sendable {
                 var byte: UInt8 = 0
                 _ = read(fd, &byte, 1)
                 return
+            case .hostile(let answer):
+                let sent = answer.send(fd)
+                hostileBytes.withLock { $0.append(sent) }
+                if !answer.keepsConnection { return }
             }
         }
     }

@@ -10,8 +10,7 @@ public final class TestServer: @unchecked Sendable {
     /// Where rclone keeps the buckets; empty: in memory.
     public let directory: String
 
-    private let process: Process
-    private let logPath: String
+    private let process: ServerProcess
 
     public struct Failure: Error, CustomStringConvertible {
         public let description: String
@@ -24,27 +23,10 @@ public final class TestServer: @unchecked Sendable {
         self.accessID = accessID
         self.accessKey = accessKey
         self.directory = directory
-        logPath = NSTemporaryDirectory() + "s3server-\(UUID().uuidString).log"
-        try Data().write(to: URL(fileURLWithPath: logPath))
-        process = Process()
-        process.executableURL = URL(fileURLWithPath: try Self.find(program))
-        process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        let log = FileHandle(forWritingAtPath: logPath)
-        process.standardOutput = log
-        process.standardError = log
-        try process.run()
-        var found: UInt16?
-        let deadline = Date(timeIntervalSinceNow: 60)
-        while found == nil {
-            guard process.isRunning, Date() < deadline else {
-                kill(process.processIdentifier, SIGKILL)
-                throw Failure(description: "\(program) does not start: \(Self.text(logPath))")
-            }
-            found = Self.port(in: Self.text(logPath))
-            usleep(20_000)
-        }
-        port = found ?? 0
+        process = try ServerProcess(
+            program, arguments, environment: environment,
+            marks: ["Running on http://127.0.0.1:", "[http://127.0.0.1:"])
+        port = process.port
         url = "http://127.0.0.1:\(port)/"
     }
 
@@ -52,18 +34,14 @@ public final class TestServer: @unchecked Sendable {
 
     /// Ends the server. Only this process is meant.
     public func stop() {
-        if process.isRunning {
-            kill(process.processIdentifier, SIGKILL)
-            process.waitUntilExit()
-        }
-        try? FileManager.default.removeItem(atPath: logPath)
+        process.stop()
         if !directory.isEmpty { try? FileManager.default.removeItem(atPath: directory) }
     }
 
     /// The server hangs until `resume`: it takes connections and does not answer.
-    public func pause() { kill(process.processIdentifier, SIGSTOP) }
+    public func pause() { process.send(signal: SIGSTOP) }
 
-    public func resume() { kill(process.processIdentifier, SIGCONT) }
+    public func resume() { process.send(signal: SIGCONT) }
 
     // MARK: Kinds
 
@@ -123,7 +101,6 @@ public final class TestServer: @unchecked Sendable {
         url = other.url
         port = other.port
         process = other.process
-        logPath = other.logPath
         directory = other.directory
         self.accessID = accessID
         self.accessKey = accessKey
@@ -134,8 +111,10 @@ public final class TestServer: @unchecked Sendable {
 
     // MARK: Requests
 
-    /// The options of s3backer that reach this server.
-    public var options: [String] {
+    /// The options of s3backer that reach this server, maybe through a proxy.
+    public var options: [String] { options(through: url) }
+
+    public func options(through url: String) -> [String] {
         ["--baseURL=\(url)", "--accessId=\(accessID)", "--accessKey=\(accessKey)"]
     }
 
@@ -183,20 +162,6 @@ public final class TestServer: @unchecked Sendable {
             if FileManager.default.isExecutableFile(atPath: full) { return full }
         }
         throw Failure(description: "\(program) is not installed; run scripts/setup test")
-    }
-
-    private static func text(_ path: String) -> String {
-        (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
-    }
-
-    private static func port(in log: String) -> UInt16? {
-        for mark in ["Running on http://127.0.0.1:", "[http://127.0.0.1:"] {
-            let parts = log.components(separatedBy: mark)
-            guard parts.count > 1 else { continue }
-            let digits = parts[1].prefix { $0.isNumber }
-            if digits.endIndex < parts[1].endIndex { return UInt16(digits) }
-        }
-        return nil
     }
 
     private static func freePort() throws -> UInt16 {
