@@ -25,6 +25,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     case staleBlockWithFullRing = "R4"
     case mergeUnderWaitingDirectWrite = "R5"
     case staleBlockUnderWaitingWrite = "R6"
+    case patchAtTailOfFullRing = "R7"
 
     package func run() throws {
         switch self {
@@ -47,6 +48,7 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .staleBlockWithFullRing: try r4()
         case .mergeUnderWaitingDirectWrite: try r5()
         case .staleBlockUnderWaitingWrite: try r6()
+        case .patchAtTailOfFullRing: try r7()
         }
     }
 
@@ -428,9 +430,17 @@ package enum Scenario: String, CaseIterable, Sendable {
         try world.finishAll(except: later)
         try world.finish(.fetch)
         world.writeGranules(1, 0..<2)
+        // All that is written becomes durable and sealed before anything is destaged.
+        for _ in 0..<2 {
+            world.startSync()
+            world.wait(1 << 41)
+            try world.finishAll(except: [.destage, .checkpoint])
+        }
         for _ in 0..<5 {
             try world.finishAll(except: [.destage])
-            try? world.finish(.destage)
+            if world.pending.contains(where: { world.isKind($0, .destage) }) {
+                try world.finish(.destage)
+            }
         }
         try world.finishAllChecked()
         try world.drain("room comes back") { world.usersRunning > 0 }
@@ -456,5 +466,36 @@ package enum Scenario: String, CaseIterable, Sendable {
         try world.finishAll(except: [.flush, .destage, .checkpoint])
         try world.drain("the write has a new place") { world.usersRunning > 0 }
         try world.checkAll()
+    }
+
+    /// Patches lie at the tail, the store is away, and everything that may use the reserve comes:
+    /// the patches can still be carried, so the tail moves.
+    private func r7() throws {
+        let world = try SimWorld.quiet {
+            $0.ringBytes = 96 << 10
+            $0.engine.writeDelayMs = 0
+            $0.engine.uploadsMax = 4
+        }
+        for block in 1...5 { world.writeBlock(block) }
+        try world.finishAll(except: [.fetch, .upload])
+        world.writeGranules(0, 0..<1)
+        try world.finishAll(except: [.fetch, .upload])
+        world.write(world.content(512), at: 2 * 4096 + 512)
+        world.write(world.content(512), at: 3 * 4096 + 512)
+        try world.finishAll(except: [.fetch, .upload])
+        try fillRing(world, except: [.fetch, .upload, .destage, .checkpoint])
+        // CLEAN, fills and evictions, each in a group of its own.
+        for block in 5..<10 {
+            world.readGranules(block, 0..<4)
+            for name in [SimWorld.ItemName.upload, .fetch]
+            where world.pending.contains(where: { world.isKind($0, name) }) {
+                try world.finish(name)
+                try world.finishAll(except: [.fetch, .upload, .destage, .checkpoint])
+            }
+        }
+        try world.checkAll()
+        try world.drain("the tail moves") { world.usersRunning > 0 }
+        try world.checkAll()
+        try world.stopCleanly()
     }
 }
