@@ -114,8 +114,6 @@ package final class Engine {
         statistics.initialSize = cache.state.cleanSlots + cache.state.dirtySlots
         statistics.ringBytes = cache.geometry.ringLength
         adoptSlots()
-        // I21: fills that did not reach the medium are declared invalid before anything else.
-        for evict in cache.droppedFills { appendReserved(.evict(evict)) { _ in } }
         pump()
     }
 

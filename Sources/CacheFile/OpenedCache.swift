@@ -56,7 +56,8 @@ public final class OpenedCache: @unchecked Sendable {
     public let seeds: SeedSpace
     public let state: CacheState
     public let checkpointer: Checkpointer
-    /// Granules that the first group of the session must declare invalid (I21).
+    /// Granules of fills whose bytes were not on the medium. They are invalid, and a checkpoint has
+    /// said so before the session's first group (I21).
     public let droppedFills: [EvictRecord]
     public let findings: [Finding]
     /// One line when the last session did not end cleanly.
@@ -133,6 +134,7 @@ public enum SessionStart {
         let checkpointer = Checkpointer(
             geometry: recovered.geometry, seeds: recovered.seeds, superblock: sb,
             root: recovered.root)
+        if !recovered.droppedFills.isEmpty { try settle(recovered, checkpointer, file) }
         return OpenedCache(
             file: file, recovered: recovered, checkpointer: checkpointer,
             summary: summary(recovered), isVolatile: isVolatile)
@@ -166,6 +168,37 @@ public enum SessionStart {
             try SuperblockSet.write(sb, to: file) { geometry.superblockOffset($0) }
             try file.flush()
             return sb
+        }
+    }
+
+    /// Makes the directory as recovery left it durable: granules dropped from fills are invalid in
+    /// it, so no later recovery looks at the records that named them (I21). A record of the new
+    /// session would do as well, but there may be no room for it in the ring.
+    private static func settle(
+        _ recovered: RecoveredFile, _ checkpointer: Checkpointer, _ file: any FileIO
+    ) throws(CacheFileError) {
+        let state = recovered.state
+        let scan = recovered.scan
+        let live = [state.oldestLiveMark()?.position, state.oldestPatchPosition]
+        let oldest = live.compactMap { $0 }.min()
+        let group = scan.accepted.first { $0.header.position == oldest }?.header
+        let tail =
+            group.map {
+                RingPoint(position: $0.position, lsn: $0.firstLSN, prevGroupCRC: $0.prevGroupCRC)
+            } ?? scan.end
+        try io { () throws(FileError) in
+            let plan = checkpointer.begin(
+                state, lsn: scan.end.lsn - 1, tail: tail, epoch: recovered.lastEpoch)
+            for write in plan.writes {
+                try file.write(write.buffer.bytes, at: write.offset, .cached)
+            }
+            try file.flush()
+            let sb = checkpointer.superblock(for: plan, cleanEnd: nil)
+            for write in checkpointer.writes(sb) {
+                try file.write(write.buffer.bytes, at: write.offset, .cached)
+            }
+            try file.flush()
+            checkpointer.finish(plan, sb, state)
         }
     }
 

@@ -23,7 +23,7 @@ package struct RecoveredFile {
     package var root: RootTable
     package var state: CacheState
     package var scan: RingScan
-    /// Granules of fills whose bytes did not reach the medium; the first group says so (I21).
+    /// Granules of fills whose bytes did not reach the medium (I21).
     package var droppedFills: [EvictRecord]
     package var findings: [Finding]
     package var lastEpoch: UInt64

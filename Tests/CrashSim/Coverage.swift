@@ -12,7 +12,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case pageMateUsed, superblockMateRewritten, cutInRecovery, secondRecovery, lostWrites
     // What was replayed.
     case replayedData, replayedMapNew, replayedMapMove, replayedExtend, replayedFill
-    case replayedFillExtend, replayedZeroBase, replayedClean, replayedEvict, replayedEvictGranules
+    case replayedFillExtend, replayedZeroBase, replayedClean, replayedEvict
     case replayedPatch, replayedCarried, replayedMerge
     case replayedEpoch, replayedSeal, replayedPad
     // What the histories did.

@@ -243,7 +243,7 @@ extension SimWorld {
                 return isMove ? (.mapMove, .replayedMapMove) : (.mapNew, .replayedMapNew)
             }
         case 4: return (.clean, .replayedClean)
-        case 5: return (.evict, raw.body.isEmpty ? .replayedEvict : .replayedEvictGranules)
+        case 5: return (.evict, .replayedEvict)
         case 7: return (.epoch, .replayedEpoch)
         default: return (nil, nil)
         }

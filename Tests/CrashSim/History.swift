@@ -35,7 +35,7 @@ package enum History {
         for _ in 0..<steps {
             world.step()
             try world.raise()
-            if random.chance(probePercent) { try world.probe(random.pick(SimWorld.kinds)) }
+            if random.chance(probePercent) { try world.probe(random.pick(SimWorld.probes)) }
             if random.below(crashEvery) == 0 {
                 try world.crashAndContinue(random.pick(SimWorld.kinds))
             }

@@ -9,6 +9,12 @@ extension SimWorld {
         [.kill, .kill] + PowerCut.allCases.map { .cut($0) }
         + CrashKind.Region.allCases.map { .keepOnly($0) }
 
+    /// What random probes pick from: those that lose slot writes and keep records, more often, since
+    /// only they show what recovery makes of a lost fill.
+    static let probes: [CrashKind] =
+        kinds + Array(repeating: .keepOnly(.ring), count: 4)
+        + Array(repeating: .keepOnly(.ringAndDirectory), count: 4)
+
     /// Takes one crash image of what is on the disk now and recovers it on a copy.
     func probe(_ kind: CrashKind) throws(Violation) {
         let image = crashed(kind, disk, &random)
@@ -54,11 +60,12 @@ extension SimWorld {
         _ = try recover(next, floor: lsn, ceiling: lsn, "\(kind) after recovery")
     }
 
-    /// Crashes between the steps of recovery: flush, (mate, mate, flush,) copy, copy, flush.
+    /// Crashes between the steps of recovery: flush, (mate, mate, flush,) copy, copy, flush, and those
+    /// of a checkpoint where fills were dropped.
     func probeCutRecovery(
         _ image: SimDisk, _ kind: CrashKind, _ lsn: LSN
     ) throws(Violation) {
-        for step in 1...7 {
+        for step in 1...20 {
             let cut = image.copy()
             cut.crashAfter(step)
             if (try? SessionStart.open(cut, identity: plan.identity, info: WorldPlan.info)) != nil {
