@@ -68,6 +68,10 @@ extension Engine {
         guard poison == nil, let activity = active[op.block] else { return }
         precondition(activity.writer === op)
         activity.directBusy = GranuleSet()
+        if let unused = op.newSlot {
+            op.newSlot = nil
+            returnSlot(unused)
+        }
         let full = GranuleSet(op.granules).subtracting(op.unmerged)
         op.direct = GranuleSet()
         op.journaled = GranuleSet()
@@ -127,13 +131,10 @@ extension Engine {
     /// slot write was under way, or while it waited for room or for the store.
     private func isMisplaced(_ op: WriteOp) -> Bool {
         let slot = state.slot(of: op.block)
-        if let fresh = op.newSlot {
+        if op.newSlot != nil {
             // A fill gave the block a slot: a part of it goes there, since the new slot would hide
             // the rest. A whole block replaces it.
-            if slot == nil || op.direct.count == geometry.granulesPerBlock { return false }
-            op.newSlot = nil
-            returnSlot(fresh)
-            return true
+            return slot != nil && op.direct.count < geometry.granulesPerBlock
         }
         guard let target = op.target else { return true }
         return slot != target.slot || state.incarnation(target.slot) != target.incarnation

@@ -31,7 +31,11 @@ enum FlushBench {
         defer { volume.remove() }
         let buffer = filled(volume.blockSize)
         for block in 0..<blocks { volume.write(buffer.bytes, at: block * volume.blockSize) }
-        while volume.statistics.dirtyBlocks > 0 { usleep(10_000) }
+        let deadline = seconds() + 60
+        while volume.statistics.dirtyBlocks > 0 {
+            if seconds() > deadline { fatalError("uploads do not end") }
+            usleep(10_000)
+        }
         let numbers = volume.statistics
         return (numbers.flushes, numbers.evictions)
     }
