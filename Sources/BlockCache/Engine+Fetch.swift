@@ -29,7 +29,7 @@ extension Engine {
     private func begin(_ block: UInt64, _ activity: BlockActivity) -> Fetch {
         let slot = state.slot(of: block)
         let kind: FetchTask.Kind = slot.map { needsVerification($0) } ?? false ? .head : .get
-        let fetch = Fetch(kind: kind)
+        let fetch = Fetch(kind: kind, base: slot.map { state.slots.base($0) })
         activity.fetch = fetch
         work.append(
             .fetch(FetchTask(block: block, kind: kind, blockSize: geometry.blockSize)))
@@ -97,7 +97,8 @@ extension Engine {
         // they are not here any more, the answer cannot stand in for them: ask again.
         let slot = state.slot(of: block)
         let here = slot.map { state.local(slot: $0) } ?? GranuleSet()
-        let isStale = !here.isSuperset(of: fetch.overtaken)
+        let isForeign = slot.map { isOfAnother($0, block, fetch, answer) } ?? false
+        let isStale = isForeign || !here.isSuperset(of: fetch.overtaken)
         let usable = isStale ? nil : answer
         if !isStale { mergePatches(block, answer) }
         if slot == nil, answer.buffer == nil, fetch.overtaken.isEmpty { absent.insert(block) }
@@ -105,6 +106,24 @@ extension Engine {
         if let op = fetch.writer { resume(op, fetched: usable) }
         if let upload = fetch.upload { snapshot(upload, fetched: usable) }
         if !isStale { fill(block, activity, answer) }
+    }
+
+    /// Whether the answer is of another object than the one that the block's content derives from.
+    /// A clean block is then compared again and dropped; of a dirty one, where what is not here can
+    /// come from nowhere else, its upload decides.
+    private func isOfAnother(
+        _ slot: Int, _ block: UInt64, _ fetch: Fetch, _ answer: Fetched
+    ) -> Bool {
+        let base = state.slots.base(slot)
+        guard base.kind != .unknown, base == fetch.base, base != Base(answer.version),
+            state.intents(of: block).isEmpty
+        else { return false }
+        if state.slots.state(slot) == .clean {
+            isVerified[slot] = false
+            return true
+        }
+        uncertain.insert(block)
+        return false
     }
 
     private func resume(_ op: WriteOp, fetched: Fetched?) {
@@ -185,12 +204,19 @@ extension Engine {
         guard journal.hasRoom(recordBytes: 128, dataBytes: 0, reserved: true),
             waitingInReserve.isEmpty
         else { return }
+        var flags: MapRecord.Flags = [.extend, .fill, .zeroBase]
+        if !isBaseOpen(slot, block) { flags.insert(.keepBase) }
         append(
             .map(
                 MapRecord(
-                    slot: UInt32(slot), block: block,
-                    flags: [.extend, .fill, .zeroBase, .keepBase],
+                    slot: UInt32(slot), block: block, flags: flags, base: .absent,
                     granules: GranuleSet(), crcs: [])))
+    }
+
+    /// Whether an answer of the store may say what the block derives from: nothing has said it yet,
+    /// and no upload of ours may have changed it since.
+    private func isBaseOpen(_ slot: Int, _ block: UInt64) -> Bool {
+        state.slots.base(slot).kind == .unknown && state.intents(of: block).isEmpty
     }
 
     /// The slot write of a fill has returned: its record names what no record has touched since.
@@ -232,12 +258,14 @@ extension Engine {
             crcs.append(
                 GranuleChecksum.of(bytes, block: write.block, granule: granule, geometry, seeds))
         }
+        var flags: MapRecord.Flags = isFresh ? .fill : [.extend, .fill]
+        let isKept = !isFresh && !isBaseOpen(write.slot, write.block)
+        if isKept { flags.insert(.keepBase) }
         append(
             .map(
                 MapRecord(
-                    slot: UInt32(write.slot), block: write.block,
-                    flags: isFresh ? .fill : [.extend, .fill],
-                    base: Base(answer.version), granules: named, crcs: crcs)))
+                    slot: UInt32(write.slot), block: write.block, flags: flags,
+                    base: isKept ? .unknown : Base(answer.version), granules: named, crcs: crcs)))
         isVerified[write.slot] = true
         isReferenced[write.slot] = true
     }
@@ -250,45 +278,5 @@ extension Engine {
         case .fill(let answer): fillWritten(write, answer)
         }
         pump()
-    }
-}
-
-extension Base {
-    /// The identity of an object as it is kept in the directory.
-    init(_ version: ObjectVersion) {
-        switch version {
-        case .absent: self = .absent
-        case .tag(let text):
-            if let digest = Self.hexDigest(text) {
-                self.init(.md5, digest)
-            } else if text.utf8.count <= 24 {
-                self.init(.text, Array(text.utf8))
-            } else {
-                let digest = Array(text.utf8).withUnsafeBytes { Digest.sha256($0) }
-                self.init(.hashed, Array(digest.prefix(24)))
-            }
-        }
-    }
-
-    /// 32 lower-case hex digits as 16 bytes.
-    private static func hexDigest(_ text: String) -> [UInt8]? {
-        let digits = Array(text.utf8)
-        guard digits.count == 32 else { return nil }
-        var bytes: [UInt8] = []
-        for index in stride(from: 0, to: 32, by: 2) {
-            guard let high = hexValue(digits[index]), let low = hexValue(digits[index + 1]) else {
-                return nil
-            }
-            bytes.append(high << 4 | low)
-        }
-        return bytes
-    }
-
-    private static func hexValue(_ digit: UInt8) -> UInt8? {
-        switch digit {
-        case 0x30...0x39: digit - 0x30
-        case 0x61...0x66: digit - 0x61 + 10
-        default: nil
-        }
     }
 }

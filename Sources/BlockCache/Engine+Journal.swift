@@ -57,18 +57,18 @@ extension Engine {
                 recordBytes: record.encodedSize(geometry), dataBytes: dataBytes, reserved: false)
     }
 
-    /// Appends a record that makes room or order (CLEAN, EVICT, FILL, EPOCH), now or when the
-    /// reserve has room again; `done` runs right after it was applied.
-    func appendReserved(_ record: Record, done: @escaping (LSN) -> Void) {
-        guard poison == nil else { return }
-        let size = record.encodedSize(geometry)
-        if waitingInReserve.isEmpty,
-            journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true)
-        {
-            done(append(record))
-            return
-        }
-        waitingInReserve.append { [unowned self] in done(append(record)) }
+    /// Whether a record that makes room or order fits into the reserve. Newcomers wait behind those
+    /// who already wait.
+    /// - Parameter isResumed: it has waited.
+    func hasReserve(for record: Record, isResumed: Bool) -> Bool {
+        (isResumed || waitingInReserve.isEmpty)
+            && journal.hasRoom(
+                recordBytes: record.encodedSize(geometry), dataBytes: 0, reserved: true)
+    }
+
+    /// Runs `resume` when the reserve has room again. What it knew may have changed by then.
+    func waitInReserve(_ resume: @escaping () -> Void) {
+        waitingInReserve.append(resume)
         reclaimTarget = journal.end
     }
 
@@ -129,7 +129,6 @@ extension Engine {
             reply { done(nil) }
         }
         checkpointFlushed(flushCovers)
-        sendDurableUploads()
         pump()
     }
 
@@ -159,6 +158,11 @@ extension Engine {
         where state.slots.rawState(slot) == SlotState.dirty.rawValue {
             dirty.insert(state.slots.block(slot))
         }
+        if state.conflictSlots > 0 {
+            let failure = VolumeError(
+                .store, "\(state.conflictSlots) blocks are in conflict with the store")
+            return reply { done(failure) }
+        }
         if dirty.isEmpty { return reply { done(nil) } }
         remoteSyncs.append(RemoteSync(blocks: dirty, reply: done))
         pump()
@@ -172,6 +176,16 @@ extension Engine {
             if !waiter.blocks.isEmpty { return false }
             let done = waiter.reply
             reply { done(nil) }
+            return true
+        }
+    }
+
+    /// A block will not get into the store: an fsync that waits for it has failed.
+    func failRemoteSyncs(_ block: UInt64, _ failure: VolumeError) {
+        remoteSyncs.removeAll { waiter in
+            guard waiter.blocks.contains(block) else { return false }
+            let done = waiter.reply
+            reply { done(failure) }
             return true
         }
     }

@@ -155,10 +155,9 @@ extension Engine {
     // MARK: Checkpoint
 
     private func startCheckpoint() {
-        carryPatches()
+        carry()
         journal.closeOpen()
-        let live = [state.oldestLiveMark()?.position, state.oldestPatchPosition]
-        let oldest = live.compactMap { $0 }.min()
+        let oldest = state.oldestNeeded()
         let tail = oldest.flatMap { journal.point(at: $0) } ?? journal.nextPoint
         precondition(oldest == nil || tail.position == oldest)
         let plan = checkpointer.begin(
@@ -166,24 +165,44 @@ extension Engine {
         checkpointStage = .frozen(plan)
     }
 
-    /// Logs the patches in the older half of the used ring again, so that they never hold the tail
-    /// back while the store is away (I9).
-    private func carryPatches() {
+    /// Logs patches and intents in the older half of the used ring again, so that they never hold
+    /// the tail back while the store is away (I9).
+    private func carry() {
         let middle = journal.tail + UInt64(journal.usedBytes / 2)
         for (block, patch) in state.patches(before: middle) {
-            guard let slot = state.slot(of: block) else { continue }
-            let payload = patch.payload()
-            var record = PatchRecord(
-                slot: UInt32(slot), block: block, granule: patch.granule, ranges: patch.ranges,
-                crc: 0, carriedLSN: patch.lsn)
-            record.crc = record.checksum(payload.slice(0..<patch.payloadBytes), geometry, seeds)
-            let size = Record.patch(record).encodedSize(geometry)
-            guard journal.hasRoomToCarry(recordBytes: size, dataBytes: payload.count) else {
-                return
-            }
-            append(.patch(record), data: [DataPiece(payload, 0..<payload.count)])
-            statistics.carried += 1
+            guard carry(patch, of: block) else { return }
         }
+        for intent in state.intents(before: middle) {
+            guard carry(intent) else { return }
+        }
+    }
+
+    private func carry(_ intent: Intent) -> Bool {
+        var record = intent.record
+        guard let slot = state.slot(of: record.block) else { return true }
+        record.slot = UInt32(slot)
+        record.isCarried = true
+        let size = Record.intent(record).encodedSize(geometry)
+        guard journal.hasRoomToCarry(recordBytes: size, dataBytes: 0) else { return false }
+        append(.intent(record))
+        statistics.carried += 1
+        return true
+    }
+
+    private func carry(_ patch: Patch, of block: UInt64) -> Bool {
+        guard let slot = state.slot(of: block) else { return true }
+        let payload = patch.payload()
+        var record = PatchRecord(
+            slot: UInt32(slot), block: block, granule: patch.granule, ranges: patch.ranges,
+            crc: 0, carriedLSN: patch.lsn)
+        record.crc = record.checksum(payload.slice(0..<patch.payloadBytes), geometry, seeds)
+        let size = Record.patch(record).encodedSize(geometry)
+        guard journal.hasRoomToCarry(recordBytes: size, dataBytes: payload.count) else {
+            return false
+        }
+        append(.patch(record), data: [DataPiece(payload, 0..<payload.count)])
+        statistics.carried += 1
+        return true
     }
 
     func pumpCheckpoint() {
@@ -247,6 +266,7 @@ extension Engine {
     package func beginFinalCheckpoint() {
         guard poison == nil, finalStage == .running else { return }
         finalStage = .draining
+        abandonAnnounced()
         // Uploads have ended, so no slot will become free for these.
         while let op = waitingForSlot.popFirst() {
             complete(op, VolumeError(.stopped, "the volume is stopping"))

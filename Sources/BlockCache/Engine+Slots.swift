@@ -12,8 +12,7 @@ extension Engine {
                 freeSlots.append(UInt32(slot))
             } else if state.slots.state(slot) == .dirty {
                 isVerified[slot] = true
-                uncertain.insert(state.slots.block(slot))
-                queueDirty(state.slots.block(slot))
+                adoptDirty(state.slots.block(slot))
             }
         }
     }

@@ -1,5 +1,5 @@
-// Dirty blocks on their way to the store. Per block: waiting -> (fetching what is missing) ->
-// snapshot -> waiting until the snapshot's data is durable -> sent -> CLEAN record.
+// Dirty blocks on their way to the store. The stages of an upload are those of `Upload.Stage`; what
+// comes of it is in Engine+Settle.swift.
 
 import BlockStore
 import CacheFile
@@ -11,8 +11,10 @@ extension Engine {
 
     /// A block is dirty: it will be uploaded after the write delay.
     func queueDirty(_ block: UInt64) {
-        guard queuedDirty.insert(block).inserted else { return }
-        dirtyQueue.append((block: block, dueMs: now + configuration.writeDelayMs))
+        let dueMs = now + configuration.writeDelayMs
+        // Those that hold an intent must not wait behind those that need one.
+        if !state.intents(of: block).isEmpty { return queueAgain(block, dueMs: dueMs) }
+        if queuedDirty.insert(block).inserted { dirtyQueue.append((block: block, dueMs: dueMs)) }
     }
 
     /// Whether due times are ignored: stopping, an fsync waits for the store, or space is short.
@@ -22,21 +24,40 @@ extension Engine {
             || geometry.slotCount - state.dirtySlots < freeWanted + 2 * evictedTogether
     }
 
+    /// Most uploads begun at a time. More than are sent, so that one flush makes the intents of many
+    /// durable; each holds a copy of its block.
+    private var uploadsAhead: Int {
+        let ahead = min(Self.uploadBytesMax / geometry.blockSize, 256, geometry.slotCount / 4)
+        return max(configuration.uploadsMax, ahead)
+    }
+
+    private static var uploadBytesMax: Int { 16 << 20 }
+
     func pumpUploads() {
         guard !configuration.isReadOnly, finalStage == .running else { return }
         let urgent = isUrgent
-        while uploadsRunning < configuration.uploadsMax, let next = nextDirty(urgent: urgent) {
+        while uploadsRunning < uploadsAhead, let next = nextDirty(urgent: urgent) {
             startUpload(next)
         }
+        commitIntents()
+        send()
     }
 
     private func nextDirty(urgent: Bool) -> UInt64? {
-        if let index = retryQueue.firstIndex(where: { $0.dueMs <= now }) {
+        if let index = retryQueue.firstIndex(where: { $0.dueMs <= now && mayAnnounce($0.block) }) {
             return retryQueue.remove(at: index).block
         }
-        guard let first = dirtyQueue.first, urgent || first.dueMs <= now else { return nil }
+        guard let first = dirtyQueue.first, urgent || first.dueMs <= now, mayAnnounce(first.block)
+        else { return nil }
         dirtyQueue.removeFirst()
         return first.block
+    }
+
+    /// Whether the ring has room for the INTENT of a block besides those of the uploads begun (I9).
+    private func mayAnnounce(_ block: UInt64) -> Bool {
+        !state.intents(of: block).isEmpty
+            || (state.intentBlocks + uploadsRunning + 1) * CacheState.intentsPerBlock
+                <= geometry.ring.intentsMax
     }
 
     private func startUpload(_ block: UInt64) {
@@ -48,7 +69,7 @@ extension Engine {
         let upload = Upload(block: block)
         activity.upload = upload
         uploadsRunning += 1
-        snapshot(upload, fetched: nil)
+        if needsSettling(slot, block) { settle(upload) } else { snapshot(upload, fetched: nil) }
     }
 
     // MARK: Snapshot
@@ -59,12 +80,14 @@ extension Engine {
         guard let slot = state.slot(of: block), state.slots.state(slot) == .dirty else {
             return end(upload)
         }
+        upload.stage = .gathering
         let all = GranuleSet.all(geometry.granulesPerBlock)
         if fetched == nil, !state.local(slot: slot).isSuperset(of: all) {
             return fetch(block, for: .upload(upload))
         }
         upload.asOf = state.slots.dataLSN(slot)
-        let plan = ReadPlan(block: block, slot: slot, target: AlignedBuffer(geometry.blockSize))
+        let plan = ReadPlan(
+            block: block, slot: slot, target: AlignedBuffer(geometry.blockSize), wantsDigest: true)
         for granule in 0..<geometry.granulesPerBlock {
             let source = state.source(slot: slot, block: block, granule: granule)
             add(source, granule, granule * geometry.granuleSize, to: plan, fetched: fetched)
@@ -81,92 +104,93 @@ extension Engine {
             let error = rot(upload.block, plan.badGranules)
             return retry(upload, StoreError(.damaged, error.message))
         }
-        let isZero = plan.target.bytes.isAllZero
-        upload.task = UploadTask(
-            upload: upload, block: upload.block, buffer: plan.target, isZero: isZero)
-        uploadsAwaitingDurable.append(upload)
-        durableWanted = max(durableWanted, upload.asOf)
-        sendDurableUploads()
+        announce(upload, plan)
     }
 
-    /// No PUT and no DELETE before the data it carries is durable here (I8): otherwise a power cut
-    /// could leave the store ahead of the cache file.
-    func sendDurableUploads() {
-        guard poison == nil, !uploadsAwaitingDurable.isEmpty else { return }
-        var waiting: [Upload] = []
-        for upload in uploadsAwaitingDurable {
-            guard upload.asOf <= journal.durable, let task = upload.task else {
-                waiting.append(upload)
-                continue
-            }
-            if task.isZero, isKnownAbsent(upload.block) {
-                cleaned(upload, .absent)
-            } else {
-                uncertain.insert(upload.block)
-                work.append(.upload(task))
-            }
+    // MARK: Intent
+
+    /// Records what is about to be sent, so that it will be known again (I22).
+    private func announce(_ upload: Upload, _ plan: ReadPlan, isResumed: Bool = false) {
+        let block = upload.block
+        guard poison == nil, finalStage == .running, let slot = state.slot(of: block),
+            state.slots.state(slot) == .dirty
+        else { return end(upload) }
+        let digest = plan.digest
+        if digest == nil, isKnownAbsent(slot, block) {
+            return cleaned(upload, asOf: upload.asOf, .absent)
         }
-        uploadsAwaitingDurable = waiting
-    }
-
-    /// Whether there is nothing to delete. An upload whose answer was lost may have landed.
-    private func isKnownAbsent(_ block: UInt64) -> Bool {
-        guard !uncertain.contains(block), let slot = state.slot(of: block) else { return false }
-        return state.slots.base(slot) == .absent
-    }
-
-    // MARK: Outcome
-
-    /// The store has the block, or failed.
-    package func uploaded(_ task: UploadTask, _ result: Result<ObjectVersion, StoreError>) {
-        switch result {
-        case .failure(let error): retry(task.upload, error)
-        case .success(let version):
-            uncertain.remove(task.block)
-            if task.isZero {
-                statistics.storeDeletes += 1
-                statistics.zeroBlocksWritten += 1
-            } else {
-                statistics.storePuts += 1
-            }
-            cleaned(task.upload, version)
-        }
-        pump()
-    }
-
-    /// - Parameter isResumed: it has waited for room; those behind it in the queue do not count.
-    private func cleaned(_ upload: Upload, _ version: ObjectVersion, isResumed: Bool = false) {
-        failureCounts[upload.block] = nil
-        guard poison == nil, let slot = state.slot(of: upload.block) else { return end(upload) }
-        let record = Record.clean(
-            CleanRecord(
-                slot: UInt32(slot), block: upload.block, asOf: upload.asOf, base: Base(version)))
-        let size = record.encodedSize(geometry)
-        if isResumed || waitingInReserve.isEmpty,
-            journal.hasRoom(recordBytes: size, dataBytes: 0, reserved: true)
+        let base = upload.seen.map { Base($0) } ?? state.slots.base(slot)
+        let intent = IntentRecord(
+            slot: UInt32(slot), block: block, asOf: upload.asOf, base: base, digest: digest)
+        let known = state.intents(of: block)
+        if known.count == CacheState.intentsPerBlock, (suspects[block] ?? 0) > now,
+            !known.contains(where: { $0.record.asOf == upload.asOf })
         {
-            // An answer of the store from before this upload lacks the patches that went with it.
-            var sent = GranuleSet()
-            for patch in state.patched(upload.block) where patch.lsn <= upload.asOf {
-                sent.insert(patch.granule)
-            }
-            append(record)
-            noteTouched(upload.block, sent)
-            end(upload)
-        } else {
-            // The slot may change while this waits: make the record anew.
-            waitingInReserve.append { [unowned self] in
-                cleaned(upload, version, isResumed: true)
-            }
-            reclaimTarget = journal.end
+            // One that may still arrive must not be forgotten.
+            return retry(upload, StoreError(.temporary, "earlier requests are not answered"))
+        }
+        let record = Record.intent(intent)
+        guard hasReserve(for: record, isResumed: isResumed) else {
+            return waitInReserve { [unowned self] in announce(upload, plan, isResumed: true) }
+        }
+        upload.intentLSN = append(record)
+        upload.sinceMs = now
+        upload.stage = .announced
+        upload.task = UploadTask(
+            upload: upload, block: block, buffer: plan.target, isZero: digest == nil,
+            replacing: configuration.storeHonorsConditions
+                ? upload.seen ?? ObjectVersion(base) : nil)
+        uploadsAnnounced.append(upload)
+    }
+
+    /// Whether there is nothing to delete. An upload whose answer was lost may have landed, or may
+    /// still do so.
+    private func isKnownAbsent(_ slot: Int, _ block: UInt64) -> Bool {
+        state.slots.base(slot) == .absent && state.intents(of: block).isEmpty
+            && (suspects[block] ?? 0) <= now && !uncertain.contains(block)
+    }
+
+    /// Intents made durable with one flush: nothing but a full wave, a little time, or somebody who
+    /// waits for the store asks for it.
+    private func commitIntents() {
+        guard let oldest = uploadsAnnounced.first, let newest = uploadsAnnounced.last else {
+            return
+        }
+        let isWanted = isStopping || !remoteSyncs.isEmpty || !waitingForSlot.isEmpty
+        let isAtRest = uploadsAnnounced.count == uploadsRunning
+        if uploadsAnnounced.count >= Self.waveWanted || isWanted && isAtRest
+            || now >= oldest.sinceMs + configuration.intentDelayMs
+        {
+            durableWanted = max(durableWanted, newest.intentLSN)
         }
     }
+
+    private static var waveWanted: Int { 64 }
+
+    /// No PUT and no DELETE before its INTENT, and so the data it carries, is durable here (I8):
+    /// otherwise a power cut could leave the store ahead of the cache file.
+    private func send() {
+        guard poison == nil else { return }
+        while uploadsSending < configuration.uploadsMax, let upload = uploadsAnnounced.first,
+            upload.intentLSN <= journal.durable, let task = upload.task
+        {
+            uploadsAnnounced.removeFirst()
+            upload.stage = .sending
+            uploadsSending += 1
+            work.append(.upload(task))
+        }
+    }
+
+    /// What has not been sent stays dirty, to be sent by the next session.
+    func abandonAnnounced() {
+        while let upload = uploadsAnnounced.popFirst() { end(upload) }
+    }
+
+    // MARK: End
 
     /// The upload is over; a write that came meanwhile starts the next one.
-    private func end(_ upload: Upload) {
-        guard let activity = active[upload.block], activity.upload === upload else { return }
-        activity.upload = nil
-        uploadsRunning -= 1
+    func end(_ upload: Upload) {
+        guard isOver(upload) else { return }
         if let slot = state.slot(of: upload.block), state.slots.state(slot) == .dirty {
             queueDirty(upload.block)
         } else {
@@ -184,13 +208,23 @@ extension Engine {
         if failures == 0 { log(.warning, "block \(block) not uploaded yet: \(error.message)") }
         let delay = min(
             configuration.retryDelayMs << UInt64(min(failures, 8)), configuration.retryDelayMaxMs)
-        guard let activity = active[block], activity.upload === upload else { return }
+        guard isOver(upload) else { return }
+        queueAgain(block, dueMs: now + delay)
+        dropIfIdle(block)
+    }
+
+    func queueAgain(_ block: UInt64, dueMs: UInt64) {
+        if queuedDirty.insert(block).inserted {
+            retryQueue.append((block: block, dueMs: dueMs))
+        }
+    }
+
+    /// Takes an upload from its block; false when that has been done before.
+    func isOver(_ upload: Upload) -> Bool {
+        guard let activity = active[upload.block], activity.upload === upload else { return false }
         activity.upload = nil
         uploadsRunning -= 1
-        if queuedDirty.insert(block).inserted {
-            retryQueue.append((block: block, dueMs: now + delay))
-        }
-        dropIfIdle(block)
+        return true
     }
 
     /// A write that needed the store has failed with it.

@@ -255,25 +255,37 @@ extension Engine {
             noteTouched(
                 op.block,
                 map.flags.contains(.extend) ? map.granules : .all(geometry.granulesPerBlock))
-            if map.oldSlot != Record.noSlot { noteFreed(Int(map.oldSlot), lsn: lsn) }
+            if map.oldSlot != Record.noSlot {
+                noteOverwritten(op.block, in: Int(map.oldSlot))
+                noteFreed(Int(map.oldSlot), lsn: lsn)
+            } else if map.flags.contains(.extend) {
+                noteOverwritten(op.block, in: Int(map.slot))
+            }
             absent.remove(op.block)
             isVerified[Int(map.slot)] = true
             isReferenced[Int(map.slot)] = true
         case .data(let data):
             noteTouched(op.block, GranuleSet(data.granules))
             for granule in data.granules { op.journaled.remove(granule) }
-            isVerified[Int(data.slot)] = true
+            noteOverwritten(op.block, in: Int(data.slot))
         case .patch(let patch):
             op.unmerged.remove(patch.granule)
             // A fill must not name the granule over the patch; a later answer is merged with it.
             active[op.block]?.fillOvertaken.insert(patch.granule)
-            isVerified[Int(patch.slot)] = true
+            noteOverwritten(op.block, in: Int(patch.slot))
             // The rest is asked for at once, so that patches stay few.
             fetch(op.block, for: .patch)
-        case .clean, .evict, .epoch:
+        case .clean, .evict, .intent, .epoch:
             break
         }
         queueDirty(op.block)
+    }
+
+    /// The user has written over what the slot held. If that was never compared with the store, it
+    /// has to be before the block replaces what is there.
+    private func noteOverwritten(_ block: UInt64, in slot: Int) {
+        if !isVerified[slot] { uncertain.insert(block) }
+        isVerified[slot] = true
     }
 
     /// A part has all its records, or has failed: the next one of the block may begin.

@@ -15,6 +15,13 @@ public struct EngineConfiguration: Sendable {
     public var retryDelayMs: UInt64 = 1000
     public var retryDelayMaxMs: UInt64 = 30_000
     public var dirtyPagesMax = 2048
+    /// How long an announced upload waits for others to share its flush.
+    public var intentDelayMs: UInt64 = 200
+    /// See `BlockStore`.
+    public var storeHonorsConditions = false
+    public var storeLateMs: UInt64 = 0
+    /// Somebody else may have written to the store since this file was last open.
+    public var storeMayHaveChanged = false
 
     public init() {}
 }
@@ -92,13 +99,24 @@ package final class Engine {
     var queuedDirty: Set<UInt64> = []
     var failureCounts: [UInt64: Int] = [:]
     package var uploadsRunning = 0
-    var uploadsAwaitingDurable: [Upload] = []
-    /// Dirty blocks of which the store may have a version that their base does not know: sent with
-    /// no good answer, or left dirty by an earlier session, which may have sent them.
-    var uncertain: Set<UInt64> = []
+    var uploadsSending = 0
+    /// Intent recorded, not yet sent; in the order of their intents.
+    var uploadsAnnounced: Fifo<Upload> = Fifo()
 
-    package init(cache: OpenedCache, configuration: EngineConfiguration) {
+    // MARK: Outcomes (Engine+Settle)
+
+    /// Dirty blocks of which the store may have a version that their base does not know.
+    var uncertain: Set<UInt64> = []
+    /// Dirty blocks of an earlier session, where somebody else may have been since.
+    var leftBehind: Set<UInt64> = []
+    /// Blocks with unanswered requests, and until when these may still arrive.
+    var suspects: [UInt64: UInt64] = [:]
+    var confirmations: [UInt64: Confirmation] = [:]
+
+    /// - Parameter now: milliseconds of the clock that `tick` will show.
+    package init(cache: OpenedCache, configuration: EngineConfiguration, now: UInt64) {
         self.configuration = configuration
+        self.now = now
         file = cache.file
         geometry = cache.geometry
         seeds = cache.seeds
@@ -111,7 +129,7 @@ package final class Engine {
         isReferenced = Array(repeating: false, count: cache.geometry.slotCount)
         isVerified = Array(repeating: false, count: cache.geometry.slotCount)
         absent = AbsentBlocks(count: cache.geometry.volumeBlocks)
-        statistics.initialSize = cache.state.cleanSlots + cache.state.dirtySlots
+        statistics.initialSize = cache.state.usedSlots
         statistics.ringBytes = cache.geometry.ringLength
         adoptSlots()
         pump()
@@ -165,6 +183,7 @@ package final class Engine {
             .poisoned, "the cache file failed (\(error.message)); nothing more is acknowledged")
         poison = failure
         statistics.isPoisoned = true
+        markPoisoned()
         work.append(.log(LogLine(level: .error, text: failure.message)))
         while let request = acks.popFirst() { answer(request, failure) }
         var waiting = remoteSyncs.map(\.reply)
@@ -179,6 +198,14 @@ package final class Engine {
             for part in waiting.fetch.readers { finish(part, failure) }
         }
         waitingToDrop = []
+    }
+
+    /// Says so in the file, for whoever looks at it next, if that can still be written. It changes
+    /// nothing else: what recovery makes of the file is the same without (I17).
+    private func markPoisoned() {
+        if case .writingSuperblock = checkpointStage { return }
+        if case .superblockWritten = checkpointStage { return }
+        work.append(.markPoisoned(checkpointer.writes(checkpointer.poisoned)))
     }
 
     private func abandonWrites(_ activity: BlockActivity, _ failure: VolumeError) {
@@ -198,9 +225,10 @@ package final class Engine {
 
     package func snapshotStatistics() -> VolumeStatistics {
         var all = statistics
-        all.currentSize = state.cleanSlots + state.dirtySlots
+        all.currentSize = state.usedSlots
         all.dirtyBlocks = state.dirtySlots
         all.dirtyBytes = state.dirtySlots * geometry.blockSize
+        all.conflictBlocks = state.conflictSlots
         all.ringBytesUsed = journal.usedBytes
         return all
     }
@@ -211,7 +239,7 @@ package final class Engine {
         precondition(journal.tail <= diskTail)
         let readers = plansRunning + destagesRunning
         precondition(readers > 0 || ringPins.isEmpty, "a ring pin was left behind")
-        precondition(state.cleanSlots + state.dirtySlots <= geometry.slotCount)
+        precondition(state.usedSlots <= geometry.slotCount)
     }
 }
 

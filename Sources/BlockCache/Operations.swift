@@ -1,3 +1,4 @@
+import BlockStore
 import CacheFile
 import FileIO
 import Journal
@@ -151,22 +152,42 @@ package final class ReadPart: @unchecked Sendable {
 /// A question to the store under way, and who waits for the answer.
 final class Fetch {
     let kind: FetchTask.Kind
+    /// Of the block's entry when the question was asked.
+    let base: Base?
     var readers: [ReadPart] = []
     var writer: WriteOp?
     var upload: Upload?
     /// Granules that records named since the question was asked: the answer is older than they.
     var overtaken = GranuleSet()
 
-    init(kind: FetchTask.Kind) { self.kind = kind }
+    init(kind: FetchTask.Kind, base: Base?) {
+        self.kind = kind
+        self.base = base
+    }
 }
 
 /// One block on its way to the store.
 package final class Upload: @unchecked Sendable {
+    enum Stage {
+        /// Asking what the store has, where that is not sure.
+        case settling
+        /// Bringing the content together, with help of the store where granules are missing.
+        case gathering
+        /// Its INTENT is recorded and has to become durable.
+        case announced
+        case sending
+    }
+
     let block: UInt64
+    var stage = Stage.gathering
     /// u: the content sent is that of this user write.
     package var asOf: LSN = 0
     var task: UploadTask?
-    var failures = 0
+    package var intentLSN: LSN = 0
+    /// When the intent was recorded.
+    var sinceMs: UInt64 = 0
+    /// What the store was seen to have, and this upload is to replace.
+    var seen: ObjectVersion?
 
     init(block: UInt64) { self.block = block }
 }

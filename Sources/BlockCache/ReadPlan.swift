@@ -1,3 +1,4 @@
+import BlockStore
 import CacheFile
 import FileIO
 import Journal
@@ -27,13 +28,17 @@ package final class ReadPlan: @unchecked Sendable {
     package let block: UInt64
     let slot: Int?
     package let target: AlignedBuffer
+    let wantsDigest: Bool
     fileprivate(set) var pieces: [Piece] = []
     var ringPins: [UInt64] = []
     /// Set by the runner.
     package fileprivate(set) var badGranules = GranuleSet()
     package fileprivate(set) var error: FileError?
+    /// Of the whole block, if it was asked for: SHA-256, nil where all is zeros.
+    package fileprivate(set) var digest: [UInt8]?
 
-    init(block: UInt64, slot: Int?, target: AlignedBuffer) {
+    init(block: UInt64, slot: Int?, target: AlignedBuffer, wantsDigest: Bool = false) {
+        self.wantsDigest = wantsDigest
         self.block = block
         self.slot = slot
         self.target = target
@@ -87,6 +92,9 @@ package struct PlanRunner {
                 plan.error = error
                 return
             }
+        }
+        if plan.wantsDigest, !plan.target.bytes.isAllZero {
+            plan.digest = Digest.sha256(plan.target.bytes)
         }
     }
 

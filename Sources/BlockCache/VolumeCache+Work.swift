@@ -20,8 +20,8 @@ extension VolumeCache {
             next += 1
             switch work {
             case .fetch: fetchLane.post(work)
-            case .upload: uploadLane.post(work)
-            case .destage, .checkpoint: backgroundLane.post(work)
+            case .upload, .settle: uploadLane.post(work)
+            case .destage, .checkpoint, .markPoisoned: backgroundLane.post(work)
             case .read(let task):
                 // Snapshots are for the uploader; nobody waits for them here.
                 if case .snapshot = task.purpose {
@@ -68,12 +68,23 @@ extension VolumeCache {
                 }
             }
             return event { $0.checkpointWritten(error) }
+        case .markPoisoned(let writes):
+            _ = attempt { () throws(FileError) in
+                for write in writes {
+                    try file.write(write.buffer.bytes, at: write.offset, .cached)
+                }
+                try file.flush()
+            }
+            return []
         case .fetch(let task):
             let answer = ask(task)
             return event { $0.fetched(task, answer) }
         case .upload(let task):
             let answer = send(task)
             return event { $0.uploaded(task, answer) }
+        case .settle(let task):
+            let answer = lookUp(task)
+            return event { $0.settled(task, answer) }
         case .reply(let reply):
             reply()
             return []
@@ -139,13 +150,27 @@ extension VolumeCache {
         }
     }
 
-    private func send(_ task: UploadTask) -> Result<ObjectVersion, StoreError> {
+    private func send(_ task: UploadTask) -> Result<StoreOutcome, StoreError> {
         do throws(StoreError) {
             if task.isZero {
-                try store.delete(task.block)
-                return .success(.absent)
+                return .success(try store.delete(task.block, replacing: task.replacing))
             }
-            return .success(try store.put(task.block, task.buffer.bytes))
+            return .success(
+                try store.put(task.block, task.buffer.bytes, replacing: task.replacing))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func lookUp(_ task: SettleTask) -> Result<Settled, StoreError> {
+        do throws(StoreError) {
+            guard task.wantsContent else {
+                return .success(Settled(version: try store.head(task.block), content: nil))
+            }
+            let buffer = AlignedBuffer(store.blockSize)
+            let version = try store.get(task.block, into: buffer.mutableBytes)
+            let content = version == .absent ? nil : buffer.bytes
+            return .success(Settled(version: version, content: content))
         } catch {
             return .failure(error)
         }
@@ -157,11 +182,12 @@ extension Engine {
     var hasTimedWork: Bool {
         !dirtyQueue.isEmpty || !retryQueue.isEmpty || unsyncedSinceMs != nil
             || journal.sealed < journal.lastRecordLSN || state.slots.hasDirtyPages
+            || !uploadsAnnounced.isEmpty
     }
 
     /// Every block is in the store and nothing is under way.
     var isDrained: Bool {
-        (state.dirtySlots == 0 || configuration.isReadOnly) && uploadsRunning == 0
+        (state.dirtySlots == heldBlocks || configuration.isReadOnly) && uploadsRunning == 0
     }
 
     func report(to phases: PhaseFile) {

@@ -66,7 +66,9 @@ public final class VolumeCache: @unchecked Sendable {
         policy.writeDelayMs = UInt64(max(0, configuration.writeDelayMs))
         policy.uploadsMax = max(1, configuration.uploadThreads)
         policy.isReadOnly = configuration.isReadOnly
-        engine = Engine(cache: cache, configuration: policy)
+        policy.storeHonorsConditions = store.honorsConditions
+        policy.storeLateMs = store.lateMs
+        engine = Engine(cache: cache, configuration: policy, now: Monotonic.nowMs)
         phases = configuration.phaseFile.flatMap { PhaseFile($0) }
     }
 

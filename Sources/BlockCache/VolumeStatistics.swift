@@ -5,6 +5,7 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var initialSize = 0
     public var dirtyBlocks = 0
     public var dirtyBytes = 0
+    public var conflictBlocks = 0
     public var ringBytesUsed = 0
     public var ringBytes = 0
     public var isPoisoned = false
@@ -16,6 +17,7 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var writeMisses = 0
     public var verified = 0
     public var mismatch = 0
+    public var conflicts = 0
 
     // Counters: store.
     public var storeGets = 0

@@ -18,10 +18,14 @@ package enum Work {
     case destage(DestageTask)
     /// Write in any order, then `checkpointWritten`.
     case checkpoint([PlacedWrite])
+    /// Write the superblock that says that the file failed, and flush; nobody waits for it.
+    case markPoisoned([PlacedWrite])
     /// Ask the store, then `fetched`.
     case fetch(FetchTask)
     /// Send a block or its deletion, then `uploaded`.
     case upload(UploadTask)
+    /// Ask the store what it has of a block that is to be sent, then `settled`.
+    case settle(SettleTask)
     /// Call it.
     case reply(@Sendable () -> Void)
     /// Tell the log.
@@ -156,11 +160,42 @@ package final class UploadTask: @unchecked Sendable {
     package let block: UInt64
     package let buffer: AlignedBuffer
     package let isZero: Bool
+    /// Only if the store still has this version; nil: whatever it has.
+    package let replacing: ObjectVersion?
 
-    init(upload: Upload, block: UInt64, buffer: AlignedBuffer, isZero: Bool) {
+    init(
+        upload: Upload, block: UInt64, buffer: AlignedBuffer, isZero: Bool,
+        replacing: ObjectVersion?
+    ) {
+        self.replacing = replacing
         self.upload = upload
         self.block = block
         self.buffer = buffer
         self.isZero = isZero
+    }
+}
+
+/// A question to the store before a block is sent.
+package final class SettleTask: @unchecked Sendable {
+    package let upload: Upload
+    package var block: UInt64 { upload.block }
+    /// The digest of the content as well, to know one's own uploads again.
+    package let wantsContent: Bool
+
+    init(upload: Upload, wantsContent: Bool) {
+        self.upload = upload
+        self.wantsContent = wantsContent
+    }
+}
+
+/// What the store has of a block.
+package struct Settled: Sendable {
+    let version: ObjectVersion
+    /// SHA-256 of the block; nil when absent or not asked for.
+    let digest: [UInt8]?
+
+    package init(version: ObjectVersion, content: UnsafeRawBufferPointer?) {
+        self.version = version
+        digest = content.map { Digest.sha256($0) }
     }
 }

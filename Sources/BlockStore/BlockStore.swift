@@ -15,6 +15,8 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
         case permanent
         /// The object exists and cannot be what it should be (size, encoding, signature).
         case damaged
+        /// The store has another version than the one to be replaced; nothing was changed.
+        case conflict
     }
 
     public let kind: Kind
@@ -28,6 +30,19 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
     }
 
     public var description: String { message }
+}
+
+/// What a change of a block has led to.
+public struct StoreOutcome: Sendable, Equatable {
+    /// The version the block has now.
+    public let version: ObjectVersion
+    /// A try before the one that succeeded was not answered: it may arrive once more within `lateMs`.
+    public let mayArriveAgain: Bool
+
+    public init(_ version: ObjectVersion, mayArriveAgain: Bool = false) {
+        self.version = version
+        self.mayArriveAgain = mayArriveAgain
+    }
 }
 
 /// A place for the numbered blocks of one volume, all of one size. A missing block is zeros.
@@ -46,9 +61,33 @@ public protocol BlockStore: Sendable {
     /// The version of a block, without its content.
     func head(_ block: UInt64) throws(StoreError) -> ObjectVersion
 
+    /// Whether `replacing` keeps others' changes safe.
+    var honorsConditions: Bool { get }
+
+    /// How long a `put` or `delete` that failed may still take effect, in milliseconds. 0: never.
+    var lateMs: UInt64 { get }
+
     /// Replaces a block. When it returns, the store has it for good.
-    func put(_ block: UInt64, _ source: UnsafeRawBufferPointer) throws(StoreError) -> ObjectVersion
+    /// - Parameter replacing: the version it must have now, else `.conflict` is thrown and nothing
+    ///   changed; nil: whatever it has. Only where `honorsConditions`.
+    func put(
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
+    ) throws(StoreError) -> StoreOutcome
 
     /// Removes a block; removing one that is not there succeeds.
-    func delete(_ block: UInt64) throws(StoreError)
+    func delete(_ block: UInt64, replacing: ObjectVersion?) throws(StoreError) -> StoreOutcome
+}
+
+extension BlockStore {
+    /// Replaces a block, whatever is there.
+    public func put(
+        _ block: UInt64, _ source: UnsafeRawBufferPointer
+    ) throws(StoreError) -> ObjectVersion {
+        try put(block, source, replacing: nil).version
+    }
+
+    /// Removes a block, whatever is there.
+    public func delete(_ block: UInt64) throws(StoreError) {
+        _ = try delete(block, replacing: nil)
+    }
 }

@@ -63,15 +63,27 @@ public final class DirectoryStore: BlockStore {
         return Self.version(of: buffer.bytes)
     }
 
+    /// Compared right before the rename, not in one step with it: enough to notice a directory that
+    /// others have changed, not to share it.
+    public var honorsConditions: Bool { true }
+    public var lateMs: UInt64 { 0 }
+
+    private func expect(_ version: ObjectVersion?, _ block: UInt64) throws(StoreError) {
+        guard let version, try head(block) != version else { return }
+        throw StoreError(
+            .conflict, "block \(block): the directory has another version", block: block)
+    }
+
     public func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer
-    ) throws(StoreError) -> ObjectVersion {
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
+    ) throws(StoreError) -> StoreOutcome {
         precondition(source.count == blockSize)
         let name = name(of: block)
         let (fd, temporary) = try createTemporary(for: name, block: block)
         do throws(StoreError) {
             defer { close(fd) }
             try writeAll(source, fd, name: temporary, block: block)
+            try expect(replacing, block)
         } catch {
             unlinkat(directoryFD, temporary, 0)
             throw error
@@ -82,16 +94,20 @@ public final class DirectoryStore: BlockStore {
             throw error
         }
         try flushDirectory(block: block)
-        return Self.version(of: source)
+        return StoreOutcome(Self.version(of: source))
     }
 
-    public func delete(_ block: UInt64) throws(StoreError) {
+    public func delete(
+        _ block: UInt64, replacing: ObjectVersion?
+    ) throws(StoreError) -> StoreOutcome {
+        try expect(replacing, block)
         let name = name(of: block)
         if unlinkat(directoryFD, name, 0) != 0 {
-            if errno == ENOENT { return }
+            if errno == ENOENT { return StoreOutcome(.absent) }
             throw sysError("cannot remove \(path(name))", block: block)
         }
         try flushDirectory(block: block)
+        return StoreOutcome(.absent)
     }
 
     // MARK: Names

@@ -34,13 +34,15 @@ extension CacheState {
             removePatches(map.block, granules)
             if !overlaysOnly { try applyMap(map, lsn: lsn, epoch: epoch) }
         case .clean(let clean):
-            // What was sent had these patches in it.
-            removePatches(clean.block, .all(geometry.granulesPerBlock), upTo: clean.asOf)
+            noteStored(clean)
             if !overlaysOnly { try applyClean(clean, lsn: lsn) }
         case .evict(let evict):
             removeOverlays(evict.block, evict.granules ?? .all(geometry.granulesPerBlock))
             removePatches(evict.block, evict.granules ?? .all(geometry.granulesPerBlock))
             if !overlaysOnly { try applyEvict(evict, lsn: lsn) }
+        case .intent(let intent):
+            putIntent(intent, lsn: lsn, position: group.position)
+            if !overlaysOnly { try applyIntent(intent, lsn: lsn) }
         case .epoch:
             break
         }
@@ -117,11 +119,13 @@ extension CacheState {
             throw ContradictionError(what: "MAP of block \(map.block): slot \(slot) is not free")
         }
         var base = map.base
+        var isConflict = false
         if let old = self.slot(of: map.block) {
             guard map.oldSlot == UInt32(old) else {
                 throw ContradictionError(what: "MAP of block \(map.block): it is in slot \(old)")
             }
             if map.flags.contains(.keepBase) { base = slots.base(old) }
+            isConflict = slots.state(old) == .conflict
             unmap(old, lsn: lsn)
         } else if map.oldSlot != Record.noSlot {
             throw ContradictionError(what: "MAP of block \(map.block): it is in no slot")
@@ -136,7 +140,7 @@ extension CacheState {
         if map.flags.contains(.fill) {
             setState(slot, .clean)
         } else {
-            setState(slot, .dirty)
+            setState(slot, isConflict ? .conflict : .dirty)
             slots.setDataLSN(slot, lsn)
             slots.setEpoch(slot, epoch)
         }
@@ -150,14 +154,47 @@ extension CacheState {
         slots.setValid(slot, slots.valid(slot).union(map.granules))
     }
 
+    /// Ends what the journal keeps of a block until the store has it.
+    private func noteStored(_ clean: CleanRecord) {
+        let all = GranuleSet.all(geometry.granulesPerBlock)
+        switch clean.kind {
+        case .stored:
+            // What was sent had these patches in it.
+            removePatches(clean.block, all, upTo: clean.asOf)
+            removeIntents(clean.block, upTo: clean.asOf)
+        case .conflict:
+            removeIntents(clean.block)
+        case .remote:
+            removeOverlays(clean.block, all)
+            removePatches(clean.block, all)
+            removeIntents(clean.block)
+        }
+    }
+
     private func applyClean(_ clean: CleanRecord, lsn: LSN) throws(ContradictionError) {
         let slot = try expect(clean.slot, holds: clean.block, "CLEAN")
-        // The base always moves, the state only if nothing newer was written (I7).
-        slots.setBase(slot, clean.base)
-        slots.setLSN(slot, lsn)
-        if slots.state(slot) == .dirty, slots.dataLSN(slot) <= clean.asOf {
-            setState(slot, .clean)
+        switch clean.kind {
+        case .stored:
+            // The base always moves, the state only if nothing newer was written (I7).
+            slots.setBase(slot, clean.base)
+            slots.setLSN(slot, lsn)
+            if slots.state(slot) == .conflict { setState(slot, .dirty) }
+            if slots.state(slot) == .dirty, slots.dataLSN(slot) <= clean.asOf {
+                setState(slot, .clean)
+            }
+        case .conflict:
+            slots.setLSN(slot, lsn)
+            setState(slot, .conflict)
+        case .remote:
+            unmap(slot, lsn: lsn)
         }
+    }
+
+    private func applyIntent(_ intent: IntentRecord, lsn: LSN) throws(ContradictionError) {
+        let slot = try expect(intent.slot, holds: intent.block, "INTENT")
+        if intent.isCarried { return }
+        slots.setLSN(slot, lsn)
+        if slots.base(slot) != intent.base { slots.setBase(slot, intent.base) }
     }
 
     private func applyEvict(_ evict: EvictRecord, lsn: LSN) throws(ContradictionError) {
@@ -189,6 +226,7 @@ extension CacheState {
         switch state {
         case .clean: cleanSlots += by
         case .dirty: dirtySlots += by
+        case .conflict: conflictSlots += by
         default: break
         }
     }

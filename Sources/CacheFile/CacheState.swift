@@ -22,12 +22,18 @@ public final class CacheState {
 
     public internal(set) var dirtySlots = 0
     public internal(set) var cleanSlots = 0
+    public internal(set) var conflictSlots = 0
+    public var usedSlots: Int { dirtySlots + cleanSlots + conflictSlots }
     public internal(set) var liveOverlays = 0
 
     // MARK: Patches (Patch.swift)
 
     var patches: [UInt64: [Patch]] = [:]
     public internal(set) var patchCount = 0
+
+    // MARK: Announced uploads (Intent.swift)
+
+    var intents: [UInt64: [Intent]] = [:]
 
     package init(slots: SlotTable) {
         self.slots = slots
@@ -95,6 +101,12 @@ public final class CacheState {
     }
 
     // MARK: Journal tail
+
+    /// The oldest ring position that replay needs; nil when it needs nothing.
+    public func oldestNeeded() -> UInt64? {
+        [oldestLiveMark()?.position, oldestPatchPosition, oldestIntentPosition]
+            .compactMap { $0 }.min()
+    }
 
     /// The oldest overlay that the ring must keep, with its block; forgets those that are done.
     public func oldestLiveMark() -> (position: UInt64, block: UInt64, lsn: LSN)? {

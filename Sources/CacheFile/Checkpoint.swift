@@ -21,6 +21,7 @@ public struct CheckpointPlan {
     let rootCRC: UInt32
     let sequence: UInt32
     let destaged: [CacheState.OverlayKey]
+    let conflicts: Int
 }
 
 /// Takes checkpoints of one session: knows the superblock and the root that are on the medium.
@@ -79,7 +80,7 @@ public final class Checkpointer {
         return CheckpointPlan(
             lsn: lsn, tail: tail, writes: writes, epoch: epoch, pages: pages, root: newRoot,
             rootCopy: rootCopy, rootCRC: rootCRC, sequence: sequence,
-            destaged: state.destagedKeys())
+            destaged: state.destagedKeys(), conflicts: state.conflictSlots)
     }
 
     private func place(_ page: Int, _ copy: Int, _ state: CacheState) -> PlacedWrite {
@@ -99,12 +100,20 @@ public final class Checkpointer {
         next.rootCopy = UInt32(plan.rootCopy)
         next.rootCRC = plan.rootCRC
         next.openEpoch = plan.epoch
+        next.conflictCount = UInt64(plan.conflicts)
         if let end {
             next.state = Superblock.State.clean.rawValue
             next.recoveredPosition = end.position
             next.recoveredLSN = end.lsn - 1
             next.recoveredCRC = end.prevGroupCRC
         }
+        return next
+    }
+
+    /// The superblock as it is, in state 4.
+    public var poisoned: Superblock {
+        var next = superblock.successor()
+        next.state = Superblock.State.poisoned.rawValue
         return next
     }
 

@@ -46,7 +46,7 @@ struct DataCheck {
         let state = recovered.state
         slots = (0..<state.geometry.slotCount).filter {
             switch state.slots.state($0) {
-            case .dirty: depth != .none
+            case .dirty, .conflict: depth != .none
             case .clean: depth == .all
             default: false
             }
@@ -144,7 +144,7 @@ struct DataCheck {
         _ slot: Int, _ block: UInt64, bad: GranuleSet, unreadable: GranuleSet
     ) {
         if bad.isEmpty && unreadable.isEmpty { return }
-        let isDirty = state.slots.state(slot) == .dirty
+        let isDirty = state.slots.state(slot) != .clean
         if isDirty { report.damagedDirtyBlocks += 1 } else { report.damagedCleanBlocks += 1 }
         guard report.damagedDirtyBlocks + report.damagedCleanBlocks <= Self.namedMax else { return }
         let severity = isDirty ? Finding.Severity.error : .warning

@@ -8,6 +8,9 @@ public struct Inspection: Sendable {
     public let findings: [Finding]
     public let dirtyBlocks: Int
     public let cleanBlocks: Int
+    /// Blocks whose object somebody else has changed; never uploaded as they are.
+    public let conflictBlocks: Int
+    public var usedSlots: Int { cleanBlocks + dirtyBlocks + conflictBlocks }
     /// Bytes of dirty blocks that are held locally.
     public let dirtyBytes: Int
     public let replayGroups: Int
@@ -41,19 +44,40 @@ extension CacheFiles {
         let sb = recovered.superblock
         let state = recovered.state
         var dirtyBytes = 0
-        for slot in 0..<state.geometry.slotCount where state.slots.rawState(slot) == 2 {
+        for slot in 0..<state.geometry.slotCount {
+            guard [.dirty, .conflict].contains(state.slots.state(slot)) else { continue }
             dirtyBytes += state.local(slot: slot).count * state.geometry.granuleSize
             let patches = state.patched(state.slots.block(slot))
             dirtyBytes += patches.reduce(0) { $0 + $1.payloadBytes }
         }
         return Inspection(
             superblock: sb, geometry: recovered.geometry,
-            findings: recovered.findings + (data?.findings ?? []), dirtyBlocks: state.dirtySlots,
-            cleanBlocks: state.cleanSlots, dirtyBytes: dirtyBytes,
+            findings: recovered.findings + uploadFindings(state) + (data?.findings ?? []),
+            dirtyBlocks: state.dirtySlots,
+            cleanBlocks: state.cleanSlots, conflictBlocks: state.conflictSlots,
+            dirtyBytes: dirtyBytes,
             replayGroups: recovered.scan.accepted.count, endLSN: recovered.scan.end.lsn,
             needsReplay: sb.state != Superblock.State.clean.rawValue,
             ringBytesUsed: Int(recovered.scan.end.position - sb.tail.position),
             data: data?.report)
+    }
+
+    private static func uploadFindings(_ state: CacheState) -> [Finding] {
+        var found: [Finding] = []
+        if state.intentBlocks > 0 {
+            found.append(
+                Finding(
+                    "INTENT_OPEN", .info,
+                    "\(state.intentBlocks) blocks have uploads whose outcome is not known"))
+        }
+        if state.conflictSlots > 0 {
+            found.append(
+                Finding(
+                    "S3_CONFLICT", .warning,
+                    "\(state.conflictSlots) blocks were changed here and by somebody else in the "
+                        + "store; they are kept and not uploaded"))
+        }
+        return found
     }
 
     /// Opens a file to look at it, with a shared lock: `.locked` when a mount has it.

@@ -103,6 +103,7 @@ public final class OpenedCache: @unchecked Sendable {
     public var slotCount: Int { geometry.slotCount }
     public var dirtyBlocks: Int { state.dirtySlots }
     public var cleanBlocks: Int { state.cleanSlots }
+    public var conflictBlocks: Int { state.conflictSlots }
 
     /// Tells other processes whether this one serves a mount, or is starting or stopping.
     public func setServing(_ serving: Bool) { (file as? PosixFile)?.setServing(serving) }
@@ -179,8 +180,7 @@ public enum SessionStart {
     ) throws(CacheFileError) {
         let state = recovered.state
         let scan = recovered.scan
-        let live = [state.oldestLiveMark()?.position, state.oldestPatchPosition]
-        let oldest = live.compactMap { $0 }.min()
+        let oldest = state.oldestNeeded()
         let group = scan.accepted.first { $0.header.position == oldest }?.header
         let tail =
             group.map {
@@ -203,10 +203,14 @@ public enum SessionStart {
     }
 
     private static func summary(_ recovered: RecoveredFile) -> String? {
-        guard recovered.superblock.state != Superblock.State.clean.rawValue else { return nil }
+        let state = recovered.superblock.state
+        guard state != Superblock.State.clean.rawValue else { return nil }
+        let cause =
+            state == Superblock.State.poisoned.rawValue
+            ? "recovered after a write to it failed" : "recovered after an unclean end"
         let groups = recovered.scan.accepted.count
         let torn = recovered.scan.verdict == .tornTail ? ", torn tail cut" : ""
-        return "recovered after an unclean end: \(groups) journal groups replayed\(torn), "
+        return "\(cause): \(groups) journal groups replayed\(torn), "
             + "\(recovered.state.dirtySlots) dirty blocks"
     }
 }

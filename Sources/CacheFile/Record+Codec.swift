@@ -11,6 +11,7 @@ extension Record {
         case .map(let map): body = 32 + geometry.bitmapBytes + 4 * map.crcs.count
         case .clean: body = 32
         case .evict(let evict): body = evict.granules == nil ? 0 : geometry.bitmapBytes
+        case .intent: body = IntentRecord.bodyBytes
         case .epoch: body = 0
         }
         return RingFormat.recordHeaderSize + (body + 7) & ~7
@@ -25,7 +26,7 @@ extension Record {
         case .patch(var item):
             item.dataPosition = position
             self = .patch(item)
-        case .map, .clean, .evict, .epoch: break
+        case .map, .clean, .evict, .intent, .epoch: break
         }
     }
 
@@ -59,8 +60,8 @@ extension Record {
             body.put(UInt64(clean.base.kind.rawValue))
             body.put(clean.base.bytes)
             return RawRecord(
-                type: TypeCode.clean.rawValue, slot: clean.slot, block: clean.block,
-                aux: clean.asOf, body: body.padded)
+                type: TypeCode.clean.rawValue, flags: clean.kind.rawValue, slot: clean.slot,
+                block: clean.block, aux: clean.asOf, body: body.padded)
         case .evict(let evict):
             var body = ByteWriter()
             if let granules = evict.granules {
@@ -69,6 +70,7 @@ extension Record {
             return RawRecord(
                 type: TypeCode.evict.rawValue, flags: evict.granules == nil ? 0 : 1,
                 slot: evict.slot, block: evict.block, aux: 0, body: body.padded)
+        case .intent(let intent): return intent.encode()
         case .epoch(let epoch):
             return RawRecord(
                 type: TypeCode.epoch.rawValue, slot: Self.noSlot, block: 0, aux: epoch)
@@ -107,6 +109,7 @@ extension Record {
             case .map: decodeMap(raw, body, geometry)
             case .clean: decodeClean(raw, body)
             case .evict: decodeEvict(raw, body, geometry)
+            case .intent: IntentRecord(raw, body).map { .intent($0) }
             case .epoch:
                 raw.flags == 0 && raw.slot == noSlot && body.isEmpty ? .epoch(raw.aux) : nil
             }
@@ -188,9 +191,14 @@ extension Record {
     }
 
     private static func decodeClean(_ raw: RawRecord, _ body: UnsafeRawBufferPointer) -> Record? {
-        guard raw.flags == 0, body.count == 32 else { return nil }
-        guard let base = readBase(body, kindAt: 0, kindBytes: 8, at: 8) else { return nil }
-        return .clean(CleanRecord(slot: raw.slot, block: raw.block, asOf: raw.aux, base: base))
+        guard let kind = CleanRecord.Kind(rawValue: raw.flags), body.count == 32,
+            let base = readBase(body, kindAt: 0, kindBytes: 8, at: 8)
+        else { return nil }
+        if kind == .stored {
+            return .clean(CleanRecord(slot: raw.slot, block: raw.block, asOf: raw.aux, base: base))
+        }
+        guard raw.aux == 0, base == .unknown else { return nil }
+        return .clean(CleanRecord(slot: raw.slot, block: raw.block, kind))
     }
 
     private static func decodeEvict(
@@ -217,7 +225,7 @@ extension Record {
         return (0..<count).map { body.field(offset + 4 * $0) }
     }
 
-    private static func readBase(
+    static func readBase(
         _ body: UnsafeRawBufferPointer, kindAt: Int, kindBytes: Int, at offset: Int
     ) -> Base? {
         guard let kind = Base.Kind(rawValue: body.field(kindAt)) else { return nil }
@@ -238,7 +246,7 @@ extension Record {
 }
 
 /// Gathers little-endian fields.
-private struct ByteWriter {
+struct ByteWriter {
     private var bytes: [UInt8] = []
 
     mutating func put<Value: FixedWidthInteger>(_ value: Value) {

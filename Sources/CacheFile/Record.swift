@@ -42,6 +42,7 @@ public enum Record: Sendable, Equatable {
     case map(MapRecord)
     case clean(CleanRecord)
     case evict(EvictRecord)
+    case intent(IntentRecord)
     case epoch(UInt64)
 
     public static let noSlot = UInt32.max
@@ -49,9 +50,10 @@ public enum Record: Sendable, Equatable {
     package enum TypeCode: UInt8 {
         case data = 1
         case map = 2
-        // 3 ZERO and 6 INTENT are laid out in docs/format.md and not written by this version.
+        // 3 ZERO is laid out in docs/format.md and not written by this version.
         case clean = 4
         case evict = 5
+        case intent = 6
         case epoch = 7
     }
 }
@@ -162,16 +164,35 @@ public struct MapRecord: Sendable, Equatable {
 
 /// CLEAN: the content as of `asOf` is in S3 under this identity. 24 kind u8, 25 zero, 32 24 bytes.
 public struct CleanRecord: Sendable, Equatable {
+    public enum Kind: UInt8, Sendable {
+        /// What the name says. With `asOf` 0: keep the local content, which now derives from the
+        /// object named; a conflict becomes dirty.
+        case stored = 0
+        /// CONFLICT: somebody else has changed the object that local writes derive from.
+        case conflict = 1
+        /// REMOTE: the local content is given up for what the store has.
+        case remote = 4
+    }
+
     public var slot: UInt32
     public var block: UInt64
     public var asOf: LSN
     public var base: Base
+    public var kind: Kind
 
     public init(slot: UInt32, block: UInt64, asOf: LSN, base: Base) {
         self.slot = slot
         self.block = block
         self.asOf = asOf
         self.base = base
+        kind = .stored
+    }
+
+    /// CONFLICT or REMOTE, which say nothing of a base.
+    public init(slot: UInt32, block: UInt64, _ kind: Kind) {
+        precondition(kind != .stored)
+        self.init(slot: slot, block: block, asOf: 0, base: .unknown)
+        self.kind = kind
     }
 }
 

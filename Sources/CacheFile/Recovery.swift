@@ -290,6 +290,10 @@ package struct Recovery {
             throw CacheFileError(
                 .needsCheck, "ENT_STATE: journal data of block \(block), which is in no slot")
         }
+        for block in state.intents.keys where state.slot(of: block) == nil {
+            throw CacheFileError(
+                .needsCheck, "ENT_STATE: an upload of block \(block), which is in no slot")
+        }
         return stillMissing(dropped, state)
     }
 
@@ -316,7 +320,7 @@ package struct Recovery {
         case .map(let map) where !map.flags.contains(.extend):
             dropped[Int(map.slot)] = nil
             if map.oldSlot != Record.noSlot { dropped[Int(map.oldSlot)] = nil }
-        case .map, .data, .patch, .clean, .epoch:
+        case .map, .data, .patch, .clean, .intent, .epoch:
             break
         }
     }
@@ -361,7 +365,8 @@ enum DirectoryCheck {
             guard seen.block < volumeBlocks else {
                 throw bad("ENT_RANGE", slot, "block \(seen.block)")
             }
-            guard let known = SlotState(rawValue: seen.state), known == .clean || known == .dirty
+            guard let known = SlotState(rawValue: seen.state),
+                [.clean, .dirty, .conflict].contains(known)
             else { throw bad("ENT_STATE", slot, "state \(seen.state)") }
             guard Base.Kind(rawValue: seen.baseKind) != nil,
                 seen.flags & ~SlotTable.zeroBaseFlag == 0, all.isSuperset(of: slots.valid(slot))

@@ -20,7 +20,10 @@ public struct RingGeometry: Sendable {
     public var groupBytesMax: Int
     /// Most patches there are at a time, so that carrying them all always has room (I9).
     public var patchesMax: Int
-    /// What carrying all patches takes at most: each alone in its group, and once a PAD.
+    /// Most announced uploads there are at a time, for the same reason.
+    public var intentsMax: Int
+    /// What carrying all of them takes at most: each patch alone in its group, the small records
+    /// together, and once a PAD.
     public var carryBytes: Int
     /// What records of the user leave free for records that make room.
     public var reserveBytes: Int
@@ -34,12 +37,20 @@ public struct RingGeometry: Sendable {
         groupBytesMax = max(min(4 << 20, length / 16), smallest)
         let carried = granuleSize + RingFormat.blockSize
         patchesMax = max(2, length / 16 / carried)
-        carryBytes = patchesMax * carried + granuleSize
+        intentsMax = max(16, length / 64 / Self.intentBytes)
+        let small = intentsMax * Self.intentBytes
+        let smallPerBlock = RingFormat.blockSize - RingFormat.headerSize
+        carryBytes =
+            patchesMax * carried + granuleSize
+            + ((small + smallPerBlock - 1) / smallPerBlock + 1) * RingFormat.blockSize
         // Beside carrying: a SEAL and its PAD, and a few groups of those that make room.
         reserveBytes = max(
             length / 8, 2 * groupBytesMax, carryBytes + 6 * RingFormat.blockSize)
         precondition(length >= 4 * groupBytesMax, "ring too small for its granules")
     }
+
+    /// Bytes of an INTENT record.
+    private static let intentBytes = 104
 }
 
 /// The journal of one session: a state machine that gathers records into groups, says what to write

@@ -67,15 +67,22 @@ public final class S3Client: Sendable {
             initialMs: configuration.initialRetryPauseMs, sumMs: configuration.maxRetryPauseMs)
         let deadlineMs = Monotonic.nowMs + UInt64(configuration.timeoutMs)
         var attempt = 1
+        var isUnanswered = false
         while true {
             let left = Int(deadlineMs) - Int(Monotonic.nowMs)
             let timeoutMs = patience == .short ? left : configuration.timeoutMs
             do throws(S3Error) {
-                return try perform(request, what, timeoutMs: timeoutMs)
+                var response = try perform(request, what, timeoutMs: timeoutMs)
+                response.hadUnansweredTry = isUnanswered
+                return response
             } catch {
+                var error = error
+                error.hadUnansweredTry = isUnanswered
                 guard error.isTemporary, error.kind != .cancelled,
                     let pause = pauses.next(chance: Double.random(in: 0...1))
                 else { throw gaveUp(error, what, attempt) }
+                // 503 says that nothing was done; after anything else of the kind nobody knows.
+                isUnanswered = isUnanswered || error.status != 503
                 if patience == .short {
                     let mayRetry =
                         attempt < Self.shortAttempts

@@ -36,6 +36,8 @@ public struct S3Error: Error, Sendable, CustomStringConvertible {
     public let status: Int
     /// `Code` of the error document; empty when there was none.
     public let code: String
+    /// A try before the last one was not answered; it may have happened, or yet happen.
+    public internal(set) var hadUnansweredTry = false
 
     init(_ kind: Kind, _ message: String, status: Int = 0, code: String = "") {
         self.kind = kind

@@ -33,6 +33,8 @@ package struct S3Response {
     package var bodyCount: Int
     /// The body, when the request had no target.
     package var body: [UInt8]
+    /// A try before this one was not answered; it may have happened, or yet happen.
+    package var hadUnansweredTry = false
 
     /// The entity tag without quotes and without the mark of a weak one; nil when there is none.
     package var entityTag: String? { headers["etag"].flatMap(Self.entityTag) }

@@ -36,31 +36,42 @@ public final class S3Store: BlockStore {
         precondition(target.count == blockSize)
         var request = request(.get, block)
         request.target = target
-        guard let response = try perform(request, block) else { return .absent }
+        guard let response = try perform(request, block).found else { return .absent }
         try check(response, block)
         return try version(response, block)
     }
 
     public func head(_ block: UInt64) throws(StoreError) -> ObjectVersion {
-        guard let response = try perform(request(.head, block), block) else { return .absent }
+        guard let response = try perform(request(.head, block), block).found else { return .absent }
         return try version(response, block)
     }
 
+    /// Requests carry no conditions: it is not known whether this server honours them.
+    public var honorsConditions: Bool { false }
+
+    /// A request that a server or a proxy holds back for longer is taken for lost.
+    public var lateMs: UInt64 { 15 * 60 * 1000 }
+
     public func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer
-    ) throws(StoreError) -> ObjectVersion {
-        precondition(source.count == blockSize)
-        guard let response = try perform(putRequest(block, source), block) else {
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
+    ) throws(StoreError) -> StoreOutcome {
+        precondition(source.count == blockSize && replacing == nil)
+        guard let response = try perform(putRequest(block, source), block).found else {
             throw StoreError(
                 .permanent, "block \(block): the server has no such place (404)", block: block)
         }
-        if let tag = response.entityTag { return .tag(tag) }
         // Some servers say the tag only when asked.
-        return try head(block)
+        let version: ObjectVersion
+        if let tag = response.entityTag { version = .tag(tag) } else { version = try head(block) }
+        return StoreOutcome(version, mayArriveAgain: response.hadUnansweredTry)
     }
 
-    public func delete(_ block: UInt64) throws(StoreError) {
-        _ = try perform(request(.delete, block), block)
+    public func delete(
+        _ block: UInt64, replacing: ObjectVersion?
+    ) throws(StoreError) -> StoreOutcome {
+        precondition(replacing == nil)
+        let answer = try perform(request(.delete, block), block)
+        return StoreOutcome(.absent, mayArriveAgain: answer.hadUnansweredTry)
     }
 
     // MARK: Requests
@@ -85,14 +96,15 @@ public final class S3Store: BlockStore {
         return request
     }
 
-    /// Returns nil when there is no such object.
+    /// - Returns: `found` is nil when there is no such object.
     private func perform(
         _ request: S3Request, _ block: UInt64
-    ) throws(StoreError) -> S3Response? {
+    ) throws(StoreError) -> (found: S3Response?, hadUnansweredTry: Bool) {
         do throws(S3Error) {
-            return try client.perform(request)
+            let response = try client.perform(request)
+            return (response, response.hadUnansweredTry)
         } catch {
-            if error.kind == .missing { return nil }
+            if error.kind == .missing { return (nil, error.hadUnansweredTry) }
             throw StoreError(
                 error.isTemporary ? .temporary : .permanent, "block \(block): \(error.message)",
                 block: block)

@@ -119,7 +119,8 @@ extension Report {
         return .object([
             ("cleanBlocks", .number(inspection.cleanBlocks)),
             ("dirtyBlocks", .number(inspection.dirtyBlocks)),
-            ("freeSlots", .number(slots - inspection.cleanBlocks - inspection.dirtyBlocks)),
+            ("conflictBlocks", .number(inspection.conflictBlocks)),
+            ("freeSlots", .number(slots - inspection.usedSlots)),
             ("dirtyBytes", .number(inspection.dirtyBytes)),
             ("needsReplay", .bool(inspection.needsReplay)),
             ("journalGroups", .number(inspection.replayGroups)),

@@ -53,14 +53,16 @@ extension Report {
 
     private func contents(_ inspection: Inspection) -> [String] {
         let slots = inspection.geometry.slotCount
-        let free = slots - inspection.cleanBlocks - inspection.dirtyBlocks
+        let free = slots - inspection.usedSlots
+        let conflict =
+            inspection.conflictBlocks > 0 ? "\(inspection.conflictBlocks) in conflict, " : ""
         let capacity = UInt64(slots) * UInt64(inspection.geometry.blockSize)
         let ring = inspection.geometry.ringLength
         return [
             line(
                 "slots",
                 "\(slots), \(Text.size(capacity)): \(inspection.cleanBlocks) clean, "
-                    + "\(inspection.dirtyBlocks) dirty, \(free) free"),
+                    + "\(inspection.dirtyBlocks) dirty, \(conflict)\(free) free"),
             line(
                 "journal",
                 "\(Text.count(inspection.replayGroups, "group")), "

@@ -97,6 +97,13 @@ struct CacheOpening {
     private func report(_ cache: OpenedCache, _ path: String) {
         for warning in cache.warnings { logger.warning("\(warning)") }
         if let summary = cache.recoverySummary { logger.notice("\(summary)") }
+        if cache.conflictBlocks > 0 {
+            logger.error(
+                """
+                \(path): \(cache.conflictBlocks) blocks were changed here and by somebody else in \
+                the store; they are kept here and not uploaded
+                """)
+        }
         if plan.isCacheSizeGiven && cache.slotCount != slots {
             logger.notice(
                 """

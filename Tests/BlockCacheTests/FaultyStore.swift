@@ -12,6 +12,8 @@ final class FaultyStore: BlockStore {
     struct Faults {
         var failsReads = false
         var failsWrites = false
+        /// Changes are made, and reported as failed.
+        var losesAnswers = false
         /// How long each call takes.
         var delayMs: UInt32 = 0
     }
@@ -37,6 +39,12 @@ final class FaultyStore: BlockStore {
         }
     }
 
+    private func checkAnswer(_ block: UInt64) throws(StoreError) {
+        guard faults.withLock({ $0.losesAnswers }) else { return }
+        failures.add(1, ordering: .relaxed)
+        throw StoreError(.temporary, "injected loss of an answer", block: block)
+    }
+
     func get(
         _ block: UInt64, into target: UnsafeMutableRawBufferPointer
     ) throws(StoreError) -> ObjectVersion {
@@ -50,15 +58,23 @@ final class FaultyStore: BlockStore {
         return try inner.head(block)
     }
 
-    func put(_ block: UInt64, _ source: UnsafeRawBufferPointer) throws(StoreError) -> ObjectVersion
-    {
+    var honorsConditions: Bool { inner.honorsConditions }
+    var lateMs: UInt64 { inner.lateMs }
+
+    func put(
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
+    ) throws(StoreError) -> StoreOutcome {
         try check(isWrite: true, block)
         puts.add(1, ordering: .relaxed)
-        return try inner.put(block, source)
+        let outcome = try inner.put(block, source, replacing: replacing)
+        try checkAnswer(block)
+        return outcome
     }
 
-    func delete(_ block: UInt64) throws(StoreError) {
+    func delete(_ block: UInt64, replacing: ObjectVersion?) throws(StoreError) -> StoreOutcome {
         try check(isWrite: true, block)
-        try inner.delete(block)
+        let outcome = try inner.delete(block, replacing: replacing)
+        try checkAnswer(block)
+        return outcome
     }
 }

@@ -102,6 +102,34 @@ extension DirectoryStore {
         #expect(info.st_mode & 0o7777 == 0o600)
     }
 
+    @Test("a change on condition happens only to the version it names")
+    func conditions() throws {
+        let store = try open()
+        let bytes = AlignedBuffer(size)
+        memset(bytes.base, 1, size)
+        func conflict(_ body: () throws(StoreError) -> Void) -> Bool {
+            do { try body() } catch { return error.kind == .conflict }
+            return false
+        }
+        let first = try store.put(1, bytes.bytes, replacing: .absent).version
+        #expect(
+            conflict { () throws(StoreError) in
+                _ = try store.put(1, bytes.bytes, replacing: .absent)
+            })
+        memset(bytes.base, 2, size)
+        let second = try store.put(1, bytes.bytes, replacing: first).version
+        #expect(second != first)
+        #expect(
+            conflict { () throws(StoreError) in
+                _ = try store.put(1, bytes.bytes, replacing: first)
+            })
+        #expect(conflict { () throws(StoreError) in _ = try store.delete(1, replacing: first) })
+        #expect(try store.head(1) == second)
+        #expect(directory.names == ["00000001"])
+        #expect(try store.delete(1, replacing: second) == StoreOutcome(.absent))
+        #expect(try store.head(1) == .absent)
+    }
+
     @Test("get, head and put agree on the version, which is the MD5 of the content")
     func version() throws {
         let store = try open()

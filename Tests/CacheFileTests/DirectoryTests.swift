@@ -212,7 +212,7 @@ struct DirectoryTests {
         #expect(try code { _ in } == nil)
         #expect(try code { $0.setField(64, UInt64(32)) } == "ENT_RANGE")
         #expect(try code { $0.setField(128, $0.field(64, UInt64.self)) } == "ENT_DUP_BLOCK")
-        #expect(try code { $0.setField(64 + 32, UInt8(3)) } == "ENT_STATE")
+        #expect(try code { $0.setField(64 + 32, UInt8(4)) } == "ENT_STATE")
         #expect(try code { $0.setField(64 + 33, UInt8(2)) } == "ENT_STATE")
         #expect(try code { $0.setField(64 + 34, UInt8(6)) } == "ENT_STATE")
         #expect(try code { $0.setField(64, UInt64.max) } == "ENT_STATE")

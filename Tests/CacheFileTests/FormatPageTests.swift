@@ -93,7 +93,7 @@ struct FormatPageTests {
 
     @Test("the rows of each table follow each other up to its size")
     func contiguous() {
-        #expect(FormatPage.shared.layouts.count == 12)
+        #expect(FormatPage.shared.layouts.count == 13)
         for (name, layout) in FormatPage.shared.layouts {
             var next = layout.from
             for row in layout.rows {
@@ -427,6 +427,19 @@ struct FormatPageTests {
         }
         try Self.expect(
             "clean", clean(), [("baseKind", clean(.absent)), ("base", clean(Base(.unknown, ones)))])
+        func intent(_ base: Base = .unknown, _ digest: UInt8 = 0) -> [UInt8] {
+            bytes(
+                .intent(
+                    IntentRecord(
+                        slot: 0, block: 0, asOf: 1, base: base,
+                        digest: Array(repeating: digest, count: 32))))
+        }
+        try Self.expect(
+            "intent", intent(),
+            [
+                ("baseKind", intent(.absent)), ("base", intent(Base(.unknown, ones))),
+                ("digest", intent(.unknown, .max)),
+            ])
         // Sizes: a full MAP, and the two kinds of EVICT.
         let all = GranuleSet.all(256)
         let full = MapRecord(
@@ -436,7 +449,8 @@ struct FormatPageTests {
         #expect(bytes(.evict(EvictRecord(slot: 0, block: 0, granules: all))).count == 24 + 32)
         #expect(bytes(.epoch(1)).count == 24)
         let codes: [(Record.TypeCode, String)] = [
-            (.data, "DATA"), (.map, "MAP"), (.clean, "CLEAN"), (.evict, "EVICT"), (.epoch, "EPOCH"),
+            (.data, "DATA"), (.map, "MAP"), (.clean, "CLEAN"), (.evict, "EVICT"),
+            (.intent, "INTENT"), (.epoch, "EPOCH"),
         ]
         for (code, name) in codes {
             #expect(FormatPage.shared.text.contains("**\(code.rawValue) \(name)**"))
@@ -477,7 +491,7 @@ struct FormatPageTests {
             for name in try FileManager.default.contentsOfDirectory(atPath: directory) {
                 let text = String(decoding: readFile("\(directory)/\(name)"), as: UTF8.self)
                 for match in text.matches(
-                    of: /"((?:SB|VER|FEAT|BIND|SIZE|ROOT|PAGE|ENT|JRN|DATA)_[A-Z_]+)/)
+                    of: /"((?:SB|VER|FEAT|BIND|SIZE|ROOT|PAGE|ENT|JRN|DATA|INTENT|S3)_[A-Z_]+)/)
                 {
                     used.insert(String(match.1))
                 }

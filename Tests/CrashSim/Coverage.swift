@@ -14,12 +14,13 @@ package enum Mark: Int, CaseIterable, Sendable {
     case replayedData, replayedMapNew, replayedMapMove, replayedExtend, replayedFill
     case replayedFillExtend, replayedZeroBase, replayedClean, replayedEvict
     case replayedPatch, replayedCarried, replayedMerge
-    case replayedEpoch, replayedSeal, replayedPad
+    case replayedEpoch, replayedSeal, replayedPad, replayedIntent, replayedCarriedIntent
     // What the histories did.
     case wroteBlocks, wroteGranules, wroteBytes, wroteAcross, wroteZeros, reads, fsyncs
     case storeGets, storePuts, storeDeletes, storeFailures, lostReplies, verifications
-    case patched, carried, merged
-    case checkpoints, continued, cleanStops, stopsWithDirty, poisoned
+    case patched, carried, merged, announced, carriedIntent
+    case settled, settledByContent, conditionsFailed, lateRequests, conflicts, tookRemote
+    case checkpoints, continued, cleanStops, stopsWithDirty, poisoned, markedPoisoned
 }
 
 /// Ways in which recovery goes on after it has read the log.
@@ -30,7 +31,7 @@ package enum Branch: Int, CaseIterable, Sendable {
 /// Kinds of records, as they are counted against branches.
 package enum RecordKind: Int, CaseIterable, Sendable {
     case data, merge, patch, carried, mapNew, mapMove, extend, fill, fillExtend, clean, evict, epoch
-    case seal, pad
+    case intent, carriedIntent, seal, pad
 }
 
 /// Counters of one run, and the set of crash images seen.

@@ -69,14 +69,17 @@ extension SimWorld {
             throw Violation("\(what): cachecheck refuses: \(error.message)")
         }
         var lsn: LSN = 0
-        var counts = (dirty: 0, clean: 0)
+        var counts = (dirty: 0, clean: 0, conflict: 0)
         let cache: OpenedCache
         do {
             cache = try SessionStart.open(
                 crashed, identity: plan.identity, info: WorldPlan.info
             ) { recovered in
                 lsn = recovered.scan.end.lsn - 1
-                counts = (recovered.state.dirtySlots, recovered.state.cleanSlots)
+                counts = (
+                    recovered.state.dirtySlots, recovered.state.cleanSlots,
+                    recovered.state.conflictSlots
+                )
                 count(recovered, crashed)
             }
         } catch {
@@ -84,6 +87,7 @@ extension SimWorld {
         }
         if inspected.endLSN != lsn + 1 || inspected.dirtyBlocks != counts.dirty
             || inspected.cleanBlocks != counts.clean
+            || inspected.conflictBlocks != counts.conflict
         {
             throw Violation("\(what): cachecheck and mount differ")
         }
@@ -244,6 +248,10 @@ extension SimWorld {
             }
         case 4: return (.clean, .replayedClean)
         case 5: return (.evict, .replayedEvict)
+        case 6:
+            let isCarried = raw.flags & 8 != 0
+            return isCarried
+                ? (.carriedIntent, .replayedCarriedIntent) : (.intent, .replayedIntent)
         case 7: return (.epoch, .replayedEpoch)
         default: return (nil, nil)
         }

@@ -35,7 +35,7 @@ package enum History {
         for _ in 0..<steps {
             world.step()
             try world.raise()
-            if random.chance(probePercent) { try world.probe(random.pick(SimWorld.probes)) }
+            for kind in world.probes(probePercent) { try world.probe(kind) }
             if random.below(crashEvery) == 0 {
                 try world.crashAndContinue(random.pick(SimWorld.kinds))
             }
@@ -80,6 +80,7 @@ enum FaultHistory {
         guard world.engine.poison != nil else { return }
         world.coverage.hit(.poisoned)
         try world.drain("a failed file ends its writes") { world.writesWaiting > 0 }
+        try world.checkMarkedPoisoned()
         for kind in SimWorld.kinds { try world.probe(kind) }
     }
 }

@@ -14,8 +14,10 @@ final class PendingItem {
         case read(PlanTask)
         case destage(DestageTask)
         case checkpoint
+        case markPoisoned
         case fetch(FetchTask)
         case upload(UploadTask)
+        case settle(SettleTask)
     }
 
     let kind: Kind
@@ -25,7 +27,8 @@ final class PendingItem {
     /// The first part is done: a plan has run, or the store has been asked.
     var isPerformed = false
     var fetched: Result<Fetched, StoreError>?
-    var uploaded: Result<ObjectVersion, StoreError>?
+    var uploaded: Result<StoreOutcome, StoreError>?
+    var settled: Result<Settled, StoreError>?
     /// First error of its writes.
     var error: FileError?
 
@@ -36,7 +39,8 @@ final class PendingItem {
         switch (kind, pace) {
         case (.slot, .slowSlots), (.destage, .slowSlots), (.flush, .slowFlush),
             (.group, .slowGroups), (.fetch, .slowStore), (.upload, .slowStore),
-            (.checkpoint, .slowCheckpoint):
+            (.settle, .slowStore),
+            (.checkpoint, .slowCheckpoint), (.markPoisoned, .slowCheckpoint):
             true
         default: false
         }
@@ -55,7 +59,7 @@ final class PendingItem {
             return .crashUserSlotWrite
         case .destage: return isPerformed ? .crashDestage : nil
         case .upload: return isPerformed ? .crashUploadLanded : .crashUploadSent
-        case .read, .checkpoint, .fetch: return nil
+        case .read, .checkpoint, .markPoisoned, .fetch, .settle: return nil
         }
     }
 }

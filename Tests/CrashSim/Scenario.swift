@@ -61,7 +61,8 @@ extension SimWorld {
     func isKind(_ item: PendingItem, _ name: ItemName) -> Bool {
         switch (item.kind, name) {
         case (.group, .group), (.flush, .flush), (.read, .read), (.destage, .destage),
-            (.checkpoint, .checkpoint), (.fetch, .fetch), (.upload, .upload):
+            (.checkpoint, .checkpoint), (.fetch, .fetch), (.upload, .upload),
+            (.settle, .settle):
             return true
         case (.slot(let write), .userSlot):
             if case .user = write.purpose { return true }
@@ -73,7 +74,9 @@ extension SimWorld {
         }
     }
 
-    enum ItemName { case group, flush, userSlot, fill, read, destage, checkpoint, fetch, upload }
+    enum ItemName {
+        case group, flush, userSlot, fill, read, destage, checkpoint, fetch, upload, settle
+    }
 
     func first(_ name: ItemName) throws(Violation) -> PendingItem {
         guard let item = pending.first(where: { isKind($0, name) }) else {

@@ -15,6 +15,14 @@ package enum Scenario: String, CaseIterable, Sendable {
     case killBeforeFirstCheckpoint = "S7"
     case deadGroupsStayDead = "S8"
     case crashInsideMount = "S9"
+    case writeDuringUpload = "S10"
+    case answerLost = "S11"
+    case nothingSentBeforeIntent = "S12"
+    case lateUpload = "S22"
+    case foreignWriter = "C1"
+    case foreignWriteUnderBlindWrite = "C2"
+    case foreignWriteUnderLostFill = "C3"
+    case foreignWriteBetweenSessions = "C4"
     case checkpointBetweenPages = "S18"
     case readerHoldsLocation = "S19"
     case lostFill = "S24"
@@ -38,6 +46,14 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .killBeforeFirstCheckpoint: try s7()
         case .deadGroupsStayDead: try s8()
         case .crashInsideMount: try s9()
+        case .writeDuringUpload: try s10()
+        case .answerLost: try s11()
+        case .nothingSentBeforeIntent: try s12()
+        case .lateUpload: try s22()
+        case .foreignWriter: try c1()
+        case .foreignWriteUnderBlindWrite: try c2()
+        case .foreignWriteUnderLostFill: try c3()
+        case .foreignWriteBetweenSessions: try c4()
         case .checkpointBetweenPages: try s18()
         case .readerHoldsLocation: try s19()
         case .lostFill: try s24()

@@ -18,6 +18,9 @@ package struct SimStore {
     /// Deletions are versions too: a block removed as of an LSN.
     private(set) var deletedAsOf: [UInt64: LSN] = [:]
     private var tagCount = 0
+    /// Entity tags are digests of the content, as those of S3 mostly are, so that a version comes
+    /// back when the content does; else no two are equal.
+    var hasContentTags = false
 
     /// LSN that a block in the store is as of.
     func asOf(_ block: UInt64) -> LSN { objects[block]?.asOf ?? deletedAsOf[block] ?? 0 }
@@ -25,7 +28,7 @@ package struct SimStore {
     func version(_ block: UInt64) -> ObjectVersion { objects[block]?.version ?? .absent }
 
     mutating func put(_ block: UInt64, _ bytes: [UInt8], asOf: LSN) -> ObjectVersion {
-        let version = ObjectVersion.tag(nextTag())
+        let version = ObjectVersion.tag(hasContentTags ? Self.digest(bytes) : nextTag())
         objects[block] = Object(bytes: bytes, version: version, asOf: asOf)
         deletedAsOf[block] = nil
         return version
@@ -36,9 +39,13 @@ package struct SimStore {
         deletedAsOf[block] = asOf
     }
 
+    private static func digest(_ bytes: [UInt8]) -> String {
+        Digest.hex(bytes.withUnsafeBytes { Digest.md5($0) })
+    }
+
     /// Someone copied the object onto itself: the same content under a new version.
     mutating func touch(_ block: UInt64) {
-        guard objects[block] != nil else { return }
+        guard objects[block] != nil, !hasContentTags else { return }
         let version = ObjectVersion.tag(nextTag())
         objects[block]?.version = version
     }

@@ -28,9 +28,16 @@ package final class SimWorld: @unchecked Sendable {
     var now: UInt64 = 0
     var stepNumber = 0
     var isStoreDown = false
+    /// Requests that nobody waits for any more and that may still arrive.
+    var lateRequests: [LateRequest] = []
+    /// Blocks that somebody else has changed in the store: only they may come into conflict.
+    var foreign: Set<UInt64> = []
     var isStopping = false
     /// A write or flush of the cache file was made to fail.
     var hasFault = false
+    var isMarkedPoisoned = false
+    /// Ring position of the newest PAD.
+    var lastPad: UInt64?
     var checkpointsAtMount = 0
     var writeCount: UInt64 = 0
     var lastBlock = 0
@@ -57,7 +64,8 @@ package final class SimWorld: @unchecked Sendable {
             disk, geometry: geometry, identity: plan.identity, info: WorldPlan.info,
             fileUUID: [UInt8](repeating: 0x5a, count: 16))
         let cache = try SessionStart.open(disk, identity: plan.identity, info: WorldPlan.info)
-        engine = Engine(cache: cache, configuration: plan.engine)
+        engine = Engine(cache: cache, configuration: plan.engine, now: 0)
+        store.hasContentTags = plan.hasContentTags
         for block in 0..<UInt64(plan.volumeBlocks) where random.chance(plan.storedPercent) {
             let bytes = content(plan.blockSize)
             _ = store.put(block, bytes, asOf: 0)
@@ -114,7 +122,11 @@ package final class SimWorld: @unchecked Sendable {
         case .map(let map):
             if map.flags.contains(.fill) { return }
             (block, granules) = (map.block, map.granules)
-        case .clean, .evict, .epoch: return
+        case .intent(let intent):
+            coverage.hit(intent.isCarried ? .carriedIntent : .announced)
+            return
+        case .clean(let clean): return traced(clean, lsn)
+        case .evict, .epoch: return
         }
         guard let op = engine.active[block]?.writer, let write = parts[ObjectIdentifier(op)] else {
             return broken("LSN \(lsn) names block \(block), which nobody writes")
@@ -124,12 +136,33 @@ package final class SimWorld: @unchecked Sendable {
         write.unrecorded[block] = write.unrecorded[block]?.subtracting(granules)
     }
 
+    private func traced(_ clean: CleanRecord, _ lsn: LSN) {
+        switch clean.kind {
+        case .stored: break
+        case .conflict:
+            coverage.hit(.conflicts)
+            if !foreign.contains(clean.block) {
+                broken("block \(clean.block) in conflict, which nobody else has changed")
+            }
+        case .remote:
+            coverage.hit(.tookRemote)
+            let bytes = store.objects[clean.block]?.bytes
+            oracle.apply(
+                bytes ?? [UInt8](repeating: 0, count: plan.blockSize),
+                at: Int(clean.block) * plan.blockSize, block: clean.block,
+                .all(geometry.granulesPerBlock), lsn: lsn)
+        }
+    }
+
     // MARK: Steps
 
     /// One random step: a user comes, time passes, or some I/O gets on.
     package func step() {
         stepNumber += 1
         coverage.steps += 1
+        if random.chance(10) { landLate() }
+        if random.chance(10) { resolveConflicts() }
+        if random.chance(2) { touch(UInt64(random.below(plan.volumeBlocks))) }
         let choice = random.below(100)
         if choice < 30, usersRunning < plan.usersMax, !isStopping {
             startUser()
@@ -143,6 +176,7 @@ package final class SimWorld: @unchecked Sendable {
 
     func pass(_ milliseconds: UInt64) {
         now += milliseconds
+        lateRequests.removeAll { $0.deadline < now }
         engine.tick(now)
     }
 
@@ -183,6 +217,7 @@ package final class SimWorld: @unchecked Sendable {
         case .log(let line): note("log: \(line.text)")
         case .writeGroup(let group, let offset):
             note("group \(group.firstLSN)...\(group.lastLSN) written at \(offset)")
+            if group.header?.flags.contains(.pad) ?? false { lastPad = group.position }
             issue(PendingItem(.group(group)), [(group.imagePieces, offset)])
         case .writeSlot(let write):
             note("slot \(write.slot) of block \(write.block) written: \(write.granules.runs)")
@@ -190,6 +225,13 @@ package final class SimWorld: @unchecked Sendable {
         case .checkpoint(let writes):
             note("checkpoint: \(writes.count) writes")
             issue(PendingItem(.checkpoint), writes.map { ([$0.buffer.bytes], $0.offset) })
+        case .markPoisoned(let writes):
+            note("superblock says that the file failed")
+            coverage.hit(.markedPoisoned)
+            isMarkedPoisoned = true
+            issue(
+                PendingItem(.markPoisoned), writes.map { ([$0.buffer.bytes], $0.offset) },
+                mayFail: true)
         case .flush:
             let item = PendingItem(.flush)
             do { item.flush = try disk.beginFlush() } catch { broken("flush: \(error)") }
@@ -202,21 +244,28 @@ package final class SimWorld: @unchecked Sendable {
         case .upload(let task):
             note("upload of block \(task.block) as of \(task.upload.asOf)")
             pending.append(PendingItem(.upload(task)))
+        case .settle(let task):
+            note("looks up block \(task.block)")
+            pending.append(PendingItem(.settle(task)))
         }
     }
 
-    private func issue(_ item: PendingItem, _ writes: [([UnsafeRawBufferPointer], Int)]) {
-        put(item, writes)
+    private func issue(
+        _ item: PendingItem, _ writes: [([UnsafeRawBufferPointer], Int)], mayFail: Bool = false
+    ) {
+        put(item, writes, mayFail: mayFail)
         pending.append(item)
     }
 
     /// Issues writes on the disk.
-    func put(_ item: PendingItem, _ writes: [([UnsafeRawBufferPointer], Int)]) {
+    func put(
+        _ item: PendingItem, _ writes: [([UnsafeRawBufferPointer], Int)], mayFail: Bool = false
+    ) {
         for (pieces, offset) in writes {
             do {
                 item.tokens.append(try disk.issue(pieces, at: offset, .direct))
             } catch {
-                broken("write at \(offset): \(error)")
+                if !mayFail { broken("write at \(offset): \(error)") }
             }
         }
     }
@@ -233,7 +282,11 @@ extension Record {
         case .map(let map):
             "MAP \(map.block) slot \(map.slot) from \(Int32(bitPattern: map.oldSlot)) "
                 + "\(map.granules.runs) flags \(map.flags.rawValue)"
-        case .clean(let clean): "CLEAN \(clean.block) slot \(clean.slot) as of \(clean.asOf)"
+        case .clean(let clean):
+            "CLEAN \(clean.kind) \(clean.block) slot \(clean.slot) as of \(clean.asOf)"
+        case .intent(let intent):
+            "INTENT \(intent.block) slot \(intent.slot) as of \(intent.asOf) "
+                + "carried \(intent.isCarried) delete \(intent.isDelete)"
         case .evict(let evict):
             "EVICT \(evict.block) slot \(evict.slot) \(evict.granules?.runs ?? [])"
         case .epoch(let epoch): "EPOCH \(epoch)"

@@ -25,6 +25,7 @@ package struct WorldPlan {
     package var storeFailPercent = 0
     /// Blocks that the store has at the start.
     package var storedPercent = 50
+    package var hasContentTags = false
 
     package init() {}
 
@@ -48,6 +49,10 @@ package struct WorldPlan {
         engine.dirtyPagesMax = random.pick([1, 3, 2048])
         engine.sealDelayMs = UInt64(random.pick([0, 50, 5000]))
         engine.syncIntervalMs = UInt64(random.pick([100, 5000]))
+        engine.storeHonorsConditions = random.chance(50)
+        engine.storeLateMs = UInt64(random.pick([0, 0, 200, 3000]))
+        engine.intentDelayMs = UInt64(random.pick([0, 200]))
+        hasContentTags = random.chance(40)
         engine.retryDelayMs = 20
         engine.retryDelayMaxMs = 500
     }

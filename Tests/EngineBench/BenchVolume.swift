@@ -27,14 +27,20 @@ struct SlowStore: BlockStore {
         return .absent
     }
 
+    var honorsConditions: Bool { false }
+    var lateMs: UInt64 { 0 }
+
     func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer
-    ) throws(StoreError) -> ObjectVersion {
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
+    ) throws(StoreError) -> StoreOutcome {
         wait()
-        return .tag("x")
+        return StoreOutcome(.tag("x"))
     }
 
-    func delete(_ block: UInt64) throws(StoreError) { wait() }
+    func delete(_ block: UInt64, replacing: ObjectVersion?) throws(StoreError) -> StoreOutcome {
+        wait()
+        return StoreOutcome(.absent)
+    }
 }
 
 /// A volume on a new cache file, with calls that block. Removed when it goes away.
