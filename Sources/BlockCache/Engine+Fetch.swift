@@ -73,13 +73,15 @@ extension Engine {
                 // The stale copy can no longer be given up, and must not be served.
                 for part in fetch.readers { finish(part, poison) }
                 return
-            } else if journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true) {
+            } else if canCarveOut(block),
+                journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true)
+            {
                 statistics.mismatch += 1
                 let record = Record.evict(EvictRecord(slot: UInt32(slot), block: block))
                 dropBlock(record, slot: slot, block: block)
             } else {
                 waitingToDrop.append((block: block, fetch: fetch, answer: answer))
-                reclaimTarget = journal.end
+                if canCarveOut(block) { reclaimTarget = journal.end }
                 return
             }
         }

@@ -14,10 +14,16 @@ struct SyncWaiter {
 /// An fsync on a volatile cache, waiting for the store.
 final class RemoteSync {
     var blocks: Set<UInt64>
+    /// Blocks to be deleted.
+    var zeros: [Range<UInt64>]
     let reply: @Sendable (VolumeError?) -> Void
 
-    init(blocks: Set<UInt64>, reply: @escaping @Sendable (VolumeError?) -> Void) {
+    init(
+        blocks: Set<UInt64>, zeros: [Range<UInt64>],
+        reply: @escaping @Sendable (VolumeError?) -> Void
+    ) {
         self.blocks = blocks
+        self.zeros = zeros
         self.reply = reply
     }
 }
@@ -163,17 +169,25 @@ extension Engine {
                 .store, "\(state.conflictSlots) blocks are in conflict with the store")
             return reply { done(failure) }
         }
-        if dirty.isEmpty { return reply { done(nil) } }
-        remoteSyncs.append(RemoteSync(blocks: dirty, reply: done))
+        let zeros = state.zeros.items.filter { !isHeld($0) }.map(\.blocks)
+        if dirty.isEmpty, zeros.isEmpty { return reply { done(nil) } }
+        remoteSyncs.append(RemoteSync(blocks: dirty, zeros: zeros, reply: done))
         pump()
     }
 
-    /// A block has become clean: an fsync that waits for the store may be answered.
-    func noteClean(_ block: UInt64) {
+    /// A block, or a range of zeros, has become clean: an fsync that waits for the store may be
+    /// answered.
+    func noteClean(_ block: UInt64?) {
         guard !remoteSyncs.isEmpty else { return }
         remoteSyncs.removeAll { waiter in
-            waiter.blocks.remove(block)
-            if !waiter.blocks.isEmpty { return false }
+            if let block {
+                waiter.blocks.remove(block)
+            } else {
+                waiter.zeros.removeAll { range in
+                    state.zeros.overlapping(range).allSatisfy { isHeld($0) }
+                }
+            }
+            if !waiter.blocks.isEmpty || !waiter.zeros.isEmpty { return false }
             let done = waiter.reply
             reply { done(nil) }
             return true

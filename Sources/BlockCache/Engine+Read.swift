@@ -102,12 +102,14 @@ extension Engine {
         case .memory(let piece):
             plan.add(
                 .memory(piece), granule: overlay.granule, targetOffset: targetOffset, crc: nil)
-        case .ring(let position):
+        case .zeros:
+            plan.add(.zeros, granule: overlay.granule, targetOffset: targetOffset, crc: nil)
+        case .ring(let position, let crc):
             pin(position)
             plan.ringPins.append(position)
             plan.add(
                 .ring(offset: journal.fileOffset(position)), granule: overlay.granule,
-                targetOffset: targetOffset, crc: overlay.crc)
+                targetOffset: targetOffset, crc: crc)
         }
     }
 
@@ -149,6 +151,7 @@ extension Engine {
         // The block has moved or changed since the plan was made: look again.
         guard state.slot(of: block) == slot else { return true }
         guard state.slots.state(slot) == .clean, active[block] == nil, poison == nil,
+            canCarveOut(block),
             journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true)
         else { return false }
         log(.warning, "block \(block): cached bytes were damaged and are fetched again")

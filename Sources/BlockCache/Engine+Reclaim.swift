@@ -111,7 +111,9 @@ extension Engine {
             items.allSatisfy { !activity.directBusy.contains($0.granule) },
             "I4: a granule with a direct write has an overlay")
         let size = geometry.granuleSize
-        let plan = ReadPlan(block: block, slot: slot, target: AlignedBuffer(items.count * size))
+        let plan = ReadPlan(
+            block: block, slot: slot, target: AlignedBuffer(items.count * size), needsZeroCRCs: true
+        )
         for (number, item) in items.enumerated() { add(item, number * size, to: plan) }
         activity.isDestaging = true
         destagesRunning += 1
@@ -145,7 +147,7 @@ extension Engine {
             for item in task.items {
                 state.destaged(
                     slot: task.slot, block: block, granule: item.granule, lsn: item.lsn,
-                    crc: item.crc)
+                    crc: item.crc ?? task.plan.zeroCRCs[item.granule] ?? 0)
             }
             statistics.destagedGranules += task.items.count
         }
@@ -165,12 +167,15 @@ extension Engine {
         checkpointStage = .frozen(plan)
     }
 
-    /// Logs patches and intents in the older half of the used ring again, so that they never hold
-    /// the tail back while the store is away (I9).
+    /// Logs patches, zero extents and intents in the older half of the used ring again, so that they
+    /// never hold the tail back while the store is away (I9).
     private func carry() {
         let middle = journal.tail + UInt64(journal.usedBytes / 2)
         for (block, patch) in state.patches(before: middle) {
             guard carry(patch, of: block) else { return }
+        }
+        for extent in state.zeros.before(middle) {
+            guard carry(extent) else { return }
         }
         for intent in state.intents(before: middle) {
             guard carry(intent) else { return }
@@ -242,12 +247,15 @@ extension Engine {
         case (.superblockWritten(let plan, let sb), .superblock):
             checkpointer.finish(plan, sb, state)
             checkpointStage = .idle
+            let hasMoved = plan.tail.position > diskTail
             diskTail = plan.tail.position
             journal.superblockDurable(vouchingFor: plan.lsn)
             moveLimit()
             statistics.checkpoints += 1
             lastCheckpointMs = now
-            reclaimTarget = nil
+            // Whoever still waits for room needs more than this has made.
+            let isWanted = !waitingForRoom.isEmpty || !waitingInReserve.isEmpty
+            reclaimTarget = isWanted && hasMoved ? journal.end : nil
             if finalStage == .checkpointing { finalStage = .done }
         default:
             break
@@ -268,16 +276,16 @@ extension Engine {
         finalStage = .draining
         abandonAnnounced()
         // Uploads have ended, so no slot will become free for these.
-        while let op = waitingForSlot.popFirst() {
-            complete(op, VolumeError(.stopped, "the volume is stopping"))
-        }
+        let stopped = VolumeError(.stopped, "the volume is stopping")
+        while let op = waitingForSlot.popFirst() { complete(op, stopped) }
+        abandonTrims(stopped)
         pump()
     }
 
     /// Nothing is under way and the journal has nothing that the slots lack: the last checkpoint.
     private func finalCheckpoint() {
         guard checkpointStage.isIdle, destagesRunning == 0, active.isEmpty, acks.isEmpty,
-            waitingInReserve.isEmpty
+            waitingInReserve.isEmpty, trims.isEmpty
         else { return }
         finalStage = .checkpointing
         startCheckpoint()

@@ -15,6 +15,7 @@ struct Confirmation {
 extension Engine {
     /// A block that an earlier session left dirty, perhaps in the middle of its upload.
     func adoptDirty(_ block: UInt64) {
+        noteAdoptedLate(block)
         let wasAnnounced = !state.intents(of: block).isEmpty
         if wasAnnounced { noteLate(block) }
         if configuration.storeMayHaveChanged { leftBehind.insert(block) }
@@ -29,6 +30,7 @@ extension Engine {
         uploadsSending -= 1
         let block = task.block
         switch result {
+        case _ where task.upload.isOfExtent: extentDeleted(task.upload, result)
         case .success(let outcome):
             count(task)
             uncertain.remove(block)
@@ -48,7 +50,7 @@ extension Engine {
     }
 
     /// A request was not answered: it may arrive for a while yet.
-    private func noteLate(_ block: UInt64) {
+    func noteLate(_ block: UInt64) {
         if configuration.storeLateMs > 0 { suspects[block] = now + configuration.storeLateMs }
     }
 
@@ -215,7 +217,7 @@ extension Engine {
     /// Ends a conflict. Nothing happens when the block has none, or is in use.
     package func resolve(_ block: UInt64, _ resolution: Resolution) {
         guard poison == nil, let slot = state.slot(of: block),
-            state.slots.state(slot) == .conflict, active[block] == nil,
+            state.slots.state(slot) == .conflict, active[block] == nil, canCarveOut(block),
             journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true)
         else { return }
         switch resolution {

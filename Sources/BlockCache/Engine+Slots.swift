@@ -7,6 +7,7 @@ import Journal
 extension Engine {
     /// Takes stock after recovery: free slots, and dirty blocks for the uploader.
     func adoptSlots() {
+        adoptZeros()
         for slot in stride(from: geometry.slotCount - 1, through: 0, by: -1) {
             if state.slots.isFree(slot) {
                 freeSlots.append(UInt32(slot))
@@ -89,7 +90,7 @@ extension Engine {
                 continue
             }
             let block = state.slots.block(slot)
-            guard active[block] == nil else { continue }
+            guard active[block] == nil, canCarveOut(block) else { continue }
             let record = Record.evict(EvictRecord(slot: UInt32(slot), block: block))
             guard journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true) else { return }
             dropBlock(record, slot: slot, block: block)

@@ -18,8 +18,8 @@ extension Engine {
     }
 
     /// Whether due times are ignored: stopping, an fsync waits for the store, or space is short.
-    private var isUrgent: Bool {
-        isStopping || !remoteSyncs.isEmpty || !waitingForSlot.isEmpty
+    var isUrgent: Bool {
+        isStopping || !remoteSyncs.isEmpty || !waitingForSlot.isEmpty || !waitingForExtents.isEmpty
             || state.dirtySlots * 4 > geometry.slotCount * 3
             || geometry.slotCount - state.dirtySlots < freeWanted + 2 * evictedTogether
     }
@@ -40,7 +40,9 @@ extension Engine {
             startUpload(next)
         }
         commitIntents()
+        pumpZeros(atMost: configuration.uploadsMax / 2)
         send()
+        pumpZeros(atMost: configuration.uploadsMax)
     }
 
     private func nextDirty(urgent: Bool) -> UInt64? {
@@ -203,11 +205,10 @@ extension Engine {
     func retry(_ upload: Upload, _ error: StoreError) {
         statistics.storeErrors += 1
         let block = upload.block
-        let failures = failureCounts[block, default: 0]
-        failureCounts[block] = failures + 1
-        if failures == 0 { log(.warning, "block \(block) not uploaded yet: \(error.message)") }
-        let delay = min(
-            configuration.retryDelayMs << UInt64(min(failures, 8)), configuration.retryDelayMaxMs)
+        if failureCounts[block] == nil {
+            log(.warning, "block \(block) not uploaded yet: \(error.message)")
+        }
+        let delay = retryDelay(block)
         guard isOver(upload) else { return }
         queueAgain(block, dueMs: now + delay)
         dropIfIdle(block)
@@ -225,6 +226,14 @@ extension Engine {
         activity.upload = nil
         uploadsRunning -= 1
         return true
+    }
+
+    /// Counts a failure of the store with a block; how long to wait before the next try.
+    func retryDelay(_ block: UInt64) -> UInt64 {
+        let failures = failureCounts[block, default: 0]
+        failureCounts[block] = failures + 1
+        return min(
+            configuration.retryDelayMs << UInt64(min(failures, 8)), configuration.retryDelayMaxMs)
     }
 
     /// A write that needed the store has failed with it.

@@ -10,6 +10,11 @@ extension Engine {
     package func write(_ op: WriteOp) {
         if let poison { return finish(op, poison) }
         if isStopping { return finish(op, VolumeError(.stopped, "the volume is stopping")) }
+        beginPart(op)
+        pump()
+    }
+
+    func beginPart(_ op: WriteOp) {
         let activity = activity(op.block)
         if activity.writer == nil {
             activity.writer = op
@@ -17,8 +22,10 @@ extension Engine {
         } else {
             activity.queuedWrites.append(op)
         }
-        pump()
     }
+
+    /// A whole block's trim has waited for zero extents to become fewer.
+    func resumeTrim(_ op: WriteOp) { record(op) }
 
     // MARK: Partial granules
 
@@ -26,6 +33,8 @@ extension Engine {
     /// is not becomes a patch when it is recorded.
     private func prepare(_ op: WriteOp) {
         let slot = state.slot(of: op.block)
+        if op.isTrim, !op.isPlaced, isBlank(op.block, slot) { return completeBlank(op) }
+        if op.isWholeTrim { return record(op) }
         var here = GranuleSet()
         op.unmerged.forEach { granule in
             if !source(slot, op.block, granule).isMissing { here.insert(granule) }
@@ -36,7 +45,7 @@ extension Engine {
 
     package func source(_ slot: Int?, _ block: UInt64, _ granule: Int) -> CacheState.Source {
         if let slot { return state.source(slot: slot, block: block, granule: granule) }
-        return absent.contains(block) ? .zeros : .missing
+        return isZeroWithoutSlot(block) ? .zeros : .missing
     }
 
     /// Reads the old content of some granules.
@@ -88,13 +97,20 @@ extension Engine {
             }
         }
         op.isPlaced = true
-        let taken = state.present(slot: slot).union(activity.busy)
-        let untouched = state.reuseLSN(slot) <= journal.sealed && !activity.isDestaging
+        let taken = state.present(slot: slot).union(activity.busy).union(op.zeros)
+        let untouched = isReusable(slot) && !activity.isDestaging
         op.direct = untouched ? full.subtracting(taken) : GranuleSet()
         op.journaled = full.subtracting(op.direct)
         if op.direct.isEmpty { return record(op) }
         activity.directBusy = op.direct
         beginSlotWrite(op, slot, op.direct)
+    }
+
+    /// Whether granules of the slot that are not valid may be overwritten: the record that made them
+    /// so is sealed, and nobody reads what was there before (R4).
+    private func isReusable(_ slot: Int) -> Bool {
+        let lsn = state.reuseLSN(slot)
+        return lsn == 0 || lsn <= journal.sealed && slotIO[slot] == 0
     }
 
     private func waitForSlot(_ op: WriteOp) {
@@ -145,7 +161,8 @@ extension Engine {
     /// Makes the records of a part, as far as there is room; comes back for the rest.
     private func record(_ op: WriteOp, isResumed: Bool = false) {
         guard poison == nil, active[op.block]?.writer === op else { return }
-        if isMisplaced(op) { return place(op) }
+        if op.isWholeTrim, isBlank(op.block, state.slot(of: op.block)) { return completeBlank(op) }
+        if !op.isWholeTrim, isMisplaced(op) { return place(op) }
         while true {
             let next: (record: Record, data: [DataPiece])
             switch nextStep(op) {
@@ -153,6 +170,7 @@ extension Engine {
             case .merge: return prepare(op)
             case .ask: return fetch(op.block, for: .writer(op))
             case .record(let record, let data): next = (record, data)
+            case .waitForExtents: return waitForExtents(op)
             }
             let bytes = next.data.reduce(0) { $0 + $1.range.count }
             guard hasUserRoom(next.record, dataBytes: bytes, isResumed: isResumed) else {
@@ -166,19 +184,26 @@ extension Engine {
         }
     }
 
-    private enum Step {
+    enum Step {
         case done
         /// The rest of a partial granule is here now: no patch, but an image of it.
         case merge
         /// Too many patches already: this one waits for the store.
         case ask
+        /// There are too many zero extents already: this one waits for the store.
+        case waitForExtents
         case record(Record, [DataPiece])
     }
 
     private func nextStep(_ op: WriteOp) -> Step {
+        if op.isWholeTrim { return trimStep(op) }
         if op.newSlot != nil || !op.direct.isEmpty { return .record(.map(mapRecord(op)), []) }
         guard let slot = state.slot(of: op.block) else {
             preconditionFailure("a part is recorded without a slot")
+        }
+        if let run = op.journaled.intersection(op.zeros).runs.first {
+            return .record(
+                .zero(ZeroRecord(slot: UInt32(slot), block: op.block, granules: run)), [])
         }
         if let run = op.journaled.runs.first { return dataRecord(op, slot, run) }
         if let granule = op.unmerged.runs.first?.lowerBound { return patchStep(op, slot, granule) }
@@ -235,7 +260,7 @@ extension Engine {
         if let old {
             flags.insert(.keepBase)
             if state.slots.isZeroBase(old) { flags.insert(.zeroBase) }
-        } else if absent.contains(op.block) {
+        } else if isZeroWithoutSlot(op.block) {
             flags.insert(.zeroBase)
         }
         return MapRecord(
@@ -262,6 +287,7 @@ extension Engine {
                 noteOverwritten(op.block, in: Int(map.slot))
             }
             absent.remove(op.block)
+            noteAdoptedLate(op.block)
             isVerified[Int(map.slot)] = true
             isReferenced[Int(map.slot)] = true
         case .data(let data):
@@ -275,7 +301,18 @@ extension Engine {
             noteOverwritten(op.block, in: Int(patch.slot))
             // The rest is asked for at once, so that patches stay few.
             fetch(op.block, for: .patch)
-        case .clean, .evict, .intent, .epoch:
+        case .zero(let zero):
+            noteTouched(zero.block, zero.granules.map { GranuleSet($0) } ?? .all(op.granules.count))
+            if let granules = zero.granules {
+                op.journaled = op.journaled.subtracting(GranuleSet(granules))
+            } else {
+                op.isPlaced = true
+            }
+            noteOverwritten(op.block, in: Int(zero.slot))
+        case .zeroRange(let zero):
+            op.isPlaced = true
+            return noteTrimmed(zero.blocks)
+        case .clean, .evict, .intent, .epoch, .cleanRange:
             break
         }
         queueDirty(op.block)
@@ -304,7 +341,10 @@ extension Engine {
             op.newSlot = nil
             if poison == nil { returnSlot(slot) }
         }
-        let request = op.request
+        finishPart(of: op.request, error)
+    }
+
+    func finishPart(of request: WriteRequest, _ error: VolumeError?) {
         if let error, request.error == nil { request.error = error }
         request.partsLeft -= 1
         guard request.partsLeft == 0 else { return }

@@ -22,6 +22,10 @@ public struct EngineConfiguration: Sendable {
     public var storeLateMs: UInt64 = 0
     /// Somebody else may have written to the store since this file was last open.
     public var storeMayHaveChanged = false
+    /// Blocks, or regions without cached blocks, that one event looks at for a trim or its deletes.
+    public var trimStepsMax = 4096
+    /// Most zero extents, if fewer than the ring has room for.
+    public var extentsMax = Int.max
 
     public init() {}
 }
@@ -113,6 +117,21 @@ package final class Engine {
     var suspects: [UInt64: UInt64] = [:]
     var confirmations: [UInt64: Confirmation] = [:]
 
+    // MARK: Trims (Engine+Zero, Engine+ZeroUpload)
+
+    /// Those whose blocks have not all been looked at.
+    var trims: [Trim] = []
+    package internal(set) var waitingForExtents: Fifo<ExtentWaiter> = Fifo()
+    /// The range of a zero extent that is being deleted in the store.
+    var zeroRun: ZeroRun?
+    /// When the next range may be begun.
+    var zeroDueMs: UInt64 = 0
+    /// What deletions of trimmed blocks carry.
+    lazy var zeroBlock = AlignedBuffer.zeroed(geometry.blockSize)
+    /// Extents of an earlier session, whose deletions may still arrive until `adoptedUntilMs`.
+    var adoptedZeros = ZeroExtents()
+    var adoptedUntilMs: UInt64 = 0
+
     /// - Parameter now: milliseconds of the clock that `tick` will show.
     package init(cache: OpenedCache, configuration: EngineConfiguration, now: UInt64) {
         self.configuration = configuration
@@ -191,6 +210,7 @@ package final class Engine {
         while let waiter = syncs.popFirst() { waiting.append(waiter.reply) }
         for done in waiting { reply { done(failure) } }
         for activity in active.values { abandonWrites(activity, failure) }
+        abandonTrims(failure)
         waitingForSlot.removeAll()
         waitingForRoom.removeAll()
         waitingInReserve.removeAll()
@@ -229,6 +249,7 @@ package final class Engine {
         all.dirtyBlocks = state.dirtySlots
         all.dirtyBytes = state.dirtySlots * geometry.blockSize
         all.conflictBlocks = state.conflictSlots
+        all.zeroBlocks = Int(state.zeros.blockCount)
         all.ringBytesUsed = journal.usedBytes
         return all
     }
@@ -240,6 +261,8 @@ package final class Engine {
         let readers = plansRunning + destagesRunning
         precondition(readers > 0 || ringPins.isEmpty, "a ring pin was left behind")
         precondition(state.usedSlots <= geometry.slotCount)
+        state.zeros.checkInvariants()
+        precondition(state.zeros.count <= geometry.ring.extentsMax, "I9: more than can be carried")
     }
 }
 
@@ -250,6 +273,12 @@ struct AbsentBlocks: ~Copyable {
     init(count: UInt64) { words = Array(repeating: 0, count: Int((count + 63) / 64)) }
 
     func contains(_ block: UInt64) -> Bool { words[Int(block >> 6)] >> (block & 63) & 1 == 1 }
+    /// The first of the blocks from `block` on that is not known to be absent, as far as whole words
+    /// of the map can tell: a block, or where the next word begins.
+    func passed(from block: UInt64) -> UInt64 {
+        words[Int(block >> 6)] >> (block & 63) == UInt64.max >> (block & 63)
+            ? (block >> 6 + 1) << 6 : block
+    }
     mutating func insert(_ block: UInt64) { words[Int(block >> 6)] |= 1 << (block & 63) }
     mutating func remove(_ block: UInt64) { words[Int(block >> 6)] &= ~(1 << (block & 63)) }
 }

@@ -6,7 +6,7 @@ import Journal
 /// One write of the user, split into parts by block; answered once, when all parts are written.
 package final class WriteRequest: @unchecked Sendable {
     let reply: @Sendable (VolumeError?) -> Void
-    var partsLeft: Int
+    package var partsLeft: Int
     package var lsn: LSN = 0
     var error: VolumeError?
 
@@ -43,6 +43,10 @@ package final class WriteOp: @unchecked Sendable {
     var target: (slot: Int, incarnation: UInt32)?
     /// The path has been chosen; what is merged from now on goes through the journal.
     package internal(set) var isPlaced = false
+    /// Of a trim: granules that become zeros as a whole. Their record needs no data.
+    package private(set) var zeros = GranuleSet()
+    /// Of a trim: all of the block becomes zeros, which takes one record.
+    package let isWholeTrim: Bool
 
     package init(
         block: UInt64, granules: Range<Int>, buffer: AlignedBuffer, userRange: Range<Int>,
@@ -53,6 +57,7 @@ package final class WriteOp: @unchecked Sendable {
         self.buffer = buffer
         self.userRange = userRange
         self.request = request
+        isWholeTrim = false
         crcs = Array(repeating: 0, count: granules.count)
         unmerged = GranuleSet()
         if userRange.lowerBound > 0 { unmerged.insert(granules.lowerBound) }
@@ -63,6 +68,35 @@ package final class WriteOp: @unchecked Sendable {
             setCRC(granule, geometry, seeds)
         }
     }
+
+    /// Part of a trim: `userRange` becomes zeros.
+    package convenience init(
+        trimmed block: UInt64, granules: Range<Int>, userRange: Range<Int>, request: WriteRequest,
+        _ geometry: Geometry, _ seeds: SeedSpace
+    ) {
+        self.init(
+            block: block, granules: granules,
+            buffer: .zeroed(granules.count * geometry.granuleSize), userRange: userRange,
+            request: request, geometry, seeds)
+        zeros = GranuleSet(granules).subtracting(unmerged)
+    }
+
+    /// All of a block becomes zeros.
+    package init(trimmed block: UInt64, request: WriteRequest, _ geometry: Geometry) {
+        self.block = block
+        self.request = request
+        granules = 0..<geometry.granulesPerBlock
+        buffer = Self.noBytes
+        userRange = 0..<geometry.blockSize
+        crcs = []
+        unmerged = GranuleSet()
+        isWholeTrim = true
+    }
+
+    private static let noBytes = AlignedBuffer(0)
+
+    /// Whether it belongs to a trim.
+    var isTrim: Bool { isWholeTrim || !zeros.isEmpty }
 
     /// Byte range of a granule in `buffer`.
     func place(_ granule: Int, _ geometry: Geometry) -> Range<Int> {
@@ -103,6 +137,40 @@ package final class WriteOp: @unchecked Sendable {
         set.forEach { result.append(crcs[$0 - granules.lowerBound]) }
         return result
     }
+}
+
+/// A range of bytes to be trimmed: whole blocks, and at most two parts of blocks.
+package struct TrimParts {
+    package struct Partial {
+        package let block: UInt64
+        package let granules: Range<Int>
+        /// The bytes, counted from the first granule.
+        package let userRange: Range<Int>
+    }
+
+    package private(set) var partial: [Partial] = []
+    package let whole: Range<UInt64>
+
+    package init(_ range: Range<UInt64>, _ geometry: Geometry) {
+        let size = UInt64(geometry.blockSize)
+        let first = (range.lowerBound + size - 1) / size
+        whole = first..<max(first, range.upperBound / size)
+        let head = range.lowerBound..<min(range.upperBound, first * size)
+        let tail = min(whole.upperBound * size, range.upperBound)..<range.upperBound
+        for bytes in [head, tail] where !bytes.isEmpty {
+            let start = bytes.lowerBound / size * size
+            let granule = geometry.granuleSize
+            let (low, high) = (Int(bytes.lowerBound - start), Int(bytes.upperBound - start))
+            let granules = low / granule..<(high - 1) / granule + 1
+            let from = granules.lowerBound * granule
+            partial.append(
+                Partial(
+                    block: start / size, granules: granules, userRange: low - from..<high - from))
+        }
+    }
+
+    /// Parts of the request.
+    package var count: Int { partial.count + (whole.isEmpty ? 0 : 1) }
 }
 
 /// Bytes for the one who asked: a range of a buffer.
@@ -188,8 +256,13 @@ package final class Upload: @unchecked Sendable {
     var sinceMs: UInt64 = 0
     /// What the store was seen to have, and this upload is to replace.
     var seen: ObjectVersion?
+    /// Deletes a trimmed block that is in no slot.
+    package let isOfExtent: Bool
 
-    init(block: UInt64) { self.block = block }
+    init(block: UInt64, isOfExtent: Bool = false) {
+        self.block = block
+        self.isOfExtent = isOfExtent
+    }
 }
 
 /// What is going on with one block; exists only while something is.

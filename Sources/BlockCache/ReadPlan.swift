@@ -36,9 +36,16 @@ package final class ReadPlan: @unchecked Sendable {
     package fileprivate(set) var error: FileError?
     /// Of the whole block, if it was asked for: SHA-256, nil where all is zeros.
     package fileprivate(set) var digest: [UInt8]?
+    /// Checksums of granules of zeros, for those who will write them somewhere.
+    fileprivate(set) var zeroCRCs: [Int: UInt32] = [:]
+    let needsZeroCRCs: Bool
 
-    init(block: UInt64, slot: Int?, target: AlignedBuffer, wantsDigest: Bool = false) {
+    init(
+        block: UInt64, slot: Int?, target: AlignedBuffer, wantsDigest: Bool = false,
+        needsZeroCRCs: Bool = false
+    ) {
         self.wantsDigest = wantsDigest
+        self.needsZeroCRCs = needsZeroCRCs
         self.block = block
         self.slot = slot
         self.target = target
@@ -105,6 +112,12 @@ package struct PlanRunner {
         switch piece.source {
         case .zeros:
             target.initializeMemory(as: UInt8.self, repeating: 0)
+            if plan.needsZeroCRCs {
+                let granule = piece.granules.lowerBound
+                plan.zeroCRCs[granule] = GranuleChecksum.of(
+                    UnsafeRawBufferPointer(target), block: plan.block, granule: granule, geometry,
+                    seeds)
+            }
         case .memory(let data):
             let start = data.range.lowerBound
             target.copyMemory(from: data.buffer.slice(start..<start + target.count))

@@ -29,7 +29,7 @@ extension VolumeCache {
                 } else {
                     queue += perform(work)
                 }
-            case .writeGroup, .flush, .writeSlot, .reply, .log: queue += perform(work)
+            case .writeGroup, .flush, .writeSlot, .goOn, .reply, .log: queue += perform(work)
             }
             if next > 256 {
                 queue.removeFirst(next)
@@ -85,6 +85,8 @@ extension VolumeCache {
         case .settle(let task):
             let answer = lookUp(task)
             return event { $0.settled(task, answer) }
+        case .goOn(let trim):
+            return event { $0.goOn(trim) }
         case .reply(let reply):
             reply()
             return []
@@ -183,12 +185,17 @@ extension Engine {
         !dirtyQueue.isEmpty || !retryQueue.isEmpty || unsyncedSinceMs != nil
             || journal.sealed < journal.lastRecordLSN || state.slots.hasDirtyPages
             || !uploadsAnnounced.isEmpty
+            || !state.zeros.isEmpty
     }
 
     /// Every block is in the store and nothing is under way.
     var isDrained: Bool {
-        (state.dirtySlots == heldBlocks || configuration.isReadOnly) && uploadsRunning == 0
+        (blocksLeft == heldBlocks + heldExtents || configuration.isReadOnly)
+            && uploadsRunning == 0
     }
+
+    /// Blocks that the store has to be told of.
+    var blocksLeft: Int { state.dirtySlots + Int(state.zeros.blockCount) }
 
     func report(to phases: PhaseFile) {
         let length = UInt64(geometry.ringLength)

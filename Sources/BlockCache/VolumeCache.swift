@@ -143,6 +143,26 @@ public final class VolumeCache: @unchecked Sendable {
         carryOut(event { engine in for op in ops { engine.write(op) } }, isLane: false)
     }
 
+    /// Makes bytes zeros, as a write of zeros would; whole blocks go from the cache and the store.
+    /// Takes no longer for a long range than for a short one. `reply` as for `write`.
+    public func trim(
+        at offset: UInt64, count: UInt64, reply: @escaping @Sendable (VolumeError?) -> Void
+    ) {
+        precondition(count > 0 && count <= size && offset <= size - count)
+        let parts = TrimParts(offset..<offset + count, geometry)
+        let request = WriteRequest(parts: parts.count, reply: reply)
+        let ops = parts.partial.map { part in
+            WriteOp(
+                trimmed: part.block, granules: part.granules, userRange: part.userRange,
+                request: request, geometry, cache.seeds)
+        }
+        let work = event { engine in
+            for op in ops { engine.write(op) }
+            if !parts.whole.isEmpty { engine.trim(Trim(blocks: parts.whole, request: request)) }
+        }
+        carryOut(work, isLane: false)
+    }
+
     /// fsync: `reply(nil)` when everything acknowledged before is durable, in the cache file or,
     /// where that is only memory, in the store.
     public func sync(reply: @escaping @Sendable (VolumeError?) -> Void) {
@@ -220,7 +240,7 @@ public final class VolumeCache: @unchecked Sendable {
         waitUntil { engine, now in
             if now >= told + 1000 {
                 told = now
-                progress(engine.state.dirtySlots)
+                progress(engine.blocksLeft)
             }
             if let timeoutMs, now >= begun + UInt64(timeoutMs) { return true }
             return engine.poison != nil || engine.isDrained
@@ -236,7 +256,7 @@ public final class VolumeCache: @unchecked Sendable {
         }
         timer?.join()
         return lock.withLock {
-            StopReport(dirtyBlocksLeft: engine.state.dirtySlots, error: engine.poison)
+            StopReport(dirtyBlocksLeft: engine.blocksLeft, error: engine.poison)
         }
     }
 

@@ -6,6 +6,8 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var dirtyBlocks = 0
     public var dirtyBytes = 0
     public var conflictBlocks = 0
+    /// Trimmed blocks in no slot that may still be in the store.
+    public var zeroBlocks = 0
     public var ringBytesUsed = 0
     public var ringBytes = 0
     public var isPoisoned = false

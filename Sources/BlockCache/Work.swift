@@ -26,6 +26,8 @@ package enum Work {
     case upload(UploadTask)
     /// Ask the store what it has of a block that is to be sent, then `settled`.
     case settle(SettleTask)
+    /// Nothing: `goOn`, which looks at the next blocks of a long trim.
+    case goOn(Trim)
     /// Call it.
     case reply(@Sendable () -> Void)
     /// Tell the log.

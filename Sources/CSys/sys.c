@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -15,12 +14,8 @@ int csys_o_direct(void) { return O_DIRECT; }
 
 int csys_o_tmpfile(void) { return O_TMPFILE; }
 
-int csys_fallocate(int fd, off_t offset, off_t length) {
-    return fallocate(fd, 0, offset, length);
-}
-
-int csys_punch_hole(int fd, off_t offset, off_t length) {
-    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+int csys_fallocate(int fd, int mode, off_t offset, off_t length) {
+    return fallocate(fd, mode, offset, length);
 }
 
 int csys_write_back(int fd, off_t offset, off_t length, int waits) {

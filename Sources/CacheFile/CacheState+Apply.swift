@@ -39,12 +39,25 @@ extension CacheState {
         case .evict(let evict):
             removeOverlays(evict.block, evict.granules ?? .all(geometry.granulesPerBlock))
             removePatches(evict.block, evict.granules ?? .all(geometry.granulesPerBlock))
+            // Out of its slot the block is what the store has.
+            if evict.granules == nil { zeros.remove(evict.block..<evict.block + 1) }
             if !overlaysOnly { try applyEvict(evict, lsn: lsn) }
         case .intent(let intent):
             putIntent(intent, lsn: lsn, position: group.position)
             if !overlaysOnly { try applyIntent(intent, lsn: lsn) }
         case .epoch:
             break
+        case .zero(let zero):
+            putZeros(zero, lsn: lsn, group: group)
+            if !overlaysOnly {
+                let slot = try expect(zero.slot, holds: zero.block, "ZERO")
+                if zero.granules == nil { clearBlock(slot, lsn: lsn) }
+                becomeDirty(slot, lsn: lsn, epoch: epoch)
+            }
+        case .zeroRange(let zero):
+            putZeroRange(zero, lsn: lsn, position: group.position)
+        case .cleanRange(let clean):
+            zeros.remove(clean.blocks, upTo: clean.asOf)
         }
     }
 
@@ -61,18 +74,28 @@ extension CacheState {
 
     private func putOverlays(_ data: DataRecord, lsn: LSN, group: JournalGroup, dataIndex: Int) {
         let blocksPerGranule = geometry.granuleSize / RingFormat.blockSize
-        var set = overlays[data.block] ?? BlockOverlays()
-        for (number, granule) in data.granules.enumerated() {
-            if set[granule].map({ $0.isDestaged }) ?? true { liveOverlays += 1 }
-            set.put(
-                Overlay(
-                    granule: granule, lsn: lsn, crc: data.crcs[number], group: group,
-                    dataIndex: dataIndex + number * blocksPerGranule))
-            marks.append(
-                OverlayMark(position: group.position, block: data.block, granule: granule, lsn: lsn)
-            )
+        putOverlays(data.block, data.granules, group: group) { granule, number in
+            Overlay(
+                granule: granule, lsn: lsn, crc: data.crcs[number], group: group,
+                dataIndex: dataIndex + number * blocksPerGranule)
         }
-        overlays[data.block] = set
+    }
+
+    /// - Parameter make: the overlay of a granule, which is the how-manieth of them.
+    func putOverlays(
+        _ block: UInt64, _ granules: Range<Int>, group: JournalGroup,
+        _ make: (_ granule: Int, _ number: Int) -> Overlay
+    ) {
+        var set = overlays[block] ?? BlockOverlays()
+        for (number, granule) in granules.enumerated() {
+            if set[granule].map({ $0.isDestaged }) ?? true { liveOverlays += 1 }
+            let overlay = make(granule, number)
+            set.put(overlay)
+            marks.append(
+                OverlayMark(
+                    position: group.position, block: block, granule: granule, lsn: overlay.lsn))
+        }
+        overlays[block] = set
     }
 
     private func applyData(_ data: DataRecord, lsn: LSN, epoch: UInt64) throws(ContradictionError) {
@@ -132,6 +155,9 @@ extension CacheState {
         }
         slots.setBlock(slot, map.block)
         index.insert(map.block, slot: slot)
+        countRegion(of: map.block, 1)
+        // A slot is taken only when nothing of what it held is needed any more.
+        reuseLSNs[slot] = 0
         incarnations[slot] &+= 1
         slots.setLSN(slot, lsn)
         slots.setBase(slot, base)
@@ -165,6 +191,7 @@ extension CacheState {
         case .conflict:
             removeIntents(clean.block)
         case .remote:
+            zeros.remove(clean.block..<clean.block + 1)
             removeOverlays(clean.block, all)
             removePatches(clean.block, all)
             removeIntents(clean.block)
@@ -210,6 +237,7 @@ extension CacheState {
 
     private func unmap(_ slot: Int, lsn: LSN) {
         index.remove(slots.block(slot), slot: slot) { [slots] in slots.block($0) }
+        countRegion(of: slots.block(slot), -1)
         setState(slot, .free)
         slots.clear(slot)
         reuseLSNs[slot] = lsn

@@ -34,6 +34,13 @@ public final class CacheState {
     // MARK: Announced uploads (Intent.swift)
 
     var intents: [UInt64: [Intent]] = [:]
+    // MARK: Trimmed blocks in no slot
+
+    public internal(set) var zeros = ZeroExtents()
+    /// How many blocks of each region of the volume are in slots: a walk over a long range of
+    /// blocks passes regions without any.
+    private var regionCounts: [UInt16]
+    public static let regionBlocks: UInt64 = 1024
 
     package init(slots: SlotTable) {
         self.slots = slots
@@ -41,6 +48,8 @@ public final class CacheState {
         index = BlockIndex(slots: geometry.slotCount)
         reuseLSNs = Array(repeating: 0, count: geometry.slotCount)
         incarnations = Array(repeating: 0, count: geometry.slotCount)
+        regionCounts = Array(
+            repeating: 0, count: Int(geometry.volumeBlocks / Self.regionBlocks) + 1)
     }
 
     // MARK: Looking up
@@ -49,6 +58,16 @@ public final class CacheState {
     @inline(__always)
     public func slot(of block: UInt64) -> Int? {
         index.find(block) { [slots] in slots.block($0) }
+    }
+
+    /// Whether no block of the region of `block` is in a slot.
+    public func isRegionEmpty(of block: UInt64) -> Bool {
+        regionCounts[Int(block / Self.regionBlocks)] == 0
+    }
+
+    func countRegion(of block: UInt64, _ by: Int) {
+        let region = Int(block / Self.regionBlocks)
+        regionCounts[region] = UInt16(Int(regionCounts[region]) + by)
     }
 
     public func incarnation(_ slot: Int) -> UInt32 { incarnations[slot] }
@@ -104,8 +123,10 @@ public final class CacheState {
 
     /// The oldest ring position that replay needs; nil when it needs nothing.
     public func oldestNeeded() -> UInt64? {
-        [oldestLiveMark()?.position, oldestPatchPosition, oldestIntentPosition]
-            .compactMap { $0 }.min()
+        [
+            oldestLiveMark()?.position, oldestPatchPosition, oldestIntentPosition,
+            zeros.oldestPosition,
+        ].compactMap { $0 }.min()
     }
 
     /// The oldest overlay that the ring must keep, with its block; forgets those that are done.

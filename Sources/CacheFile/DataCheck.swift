@@ -117,8 +117,8 @@ struct DataCheck {
                     continue
                 }
             case .overlay(let overlay):
-                crc = overlay.crc
-                guard case .ring(let position) = overlay.place else { continue }
+                guard case .ring(let position, let known) = overlay.place else { continue }
+                crc = known
                 place = geometry.ringOffset + Int(position % UInt64(geometry.ringLength))
                 guard isReadable(target, at: place) else {
                     unreadable.insert(granule)

@@ -11,6 +11,9 @@ public struct Inspection: Sendable {
     /// Blocks whose object somebody else has changed; never uploaded as they are.
     public let conflictBlocks: Int
     public var usedSlots: Int { cleanBlocks + dirtyBlocks + conflictBlocks }
+    /// Trimmed blocks in no slot that may still be in the store, and the ranges they make.
+    public let zeroBlocks: UInt64
+    public let zeroExtents: Int
     /// Bytes of dirty blocks that are held locally.
     public let dirtyBytes: Int
     public let replayGroups: Int
@@ -55,6 +58,7 @@ extension CacheFiles {
             findings: recovered.findings + uploadFindings(state) + (data?.findings ?? []),
             dirtyBlocks: state.dirtySlots,
             cleanBlocks: state.cleanSlots, conflictBlocks: state.conflictSlots,
+            zeroBlocks: state.zeros.blockCount, zeroExtents: state.zeros.count,
             dirtyBytes: dirtyBytes,
             replayGroups: recovered.scan.accepted.count, endLSN: recovered.scan.end.lsn,
             needsReplay: sb.state != Superblock.State.clean.rawValue,

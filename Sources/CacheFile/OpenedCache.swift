@@ -102,6 +102,8 @@ public final class OpenedCache: @unchecked Sendable {
 
     public var slotCount: Int { geometry.slotCount }
     public var dirtyBlocks: Int { state.dirtySlots }
+    /// Trimmed blocks in no slot that may still be in the store.
+    public var zeroBlocks: UInt64 { state.zeros.blockCount }
     public var cleanBlocks: Int { state.cleanSlots }
     public var conflictBlocks: Int { state.conflictSlots }
 
@@ -212,6 +214,8 @@ public enum SessionStart {
         let torn = recovered.scan.verdict == .tornTail ? ", torn tail cut" : ""
         return "\(cause): \(groups) journal groups replayed\(torn), "
             + "\(recovered.state.dirtySlots) dirty blocks"
+            + (recovered.state.zeros.isEmpty
+                ? "" : ", \(recovered.state.zeros.blockCount) trimmed blocks to delete")
     }
 }
 

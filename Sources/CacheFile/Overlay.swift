@@ -5,23 +5,44 @@ import Journal
 public struct Overlay {
     public let granule: Int
     public let lsn: LSN
-    public let crc: UInt32
+    /// nil: of zeros, which need none in the journal.
+    public let crc: UInt32?
     let group: JournalGroup
     /// First data block of the granule in the group.
     let dataIndex: Int
     /// The slot holds the same bytes; the overlay stays until a checkpoint carries their CRC (R5).
     public internal(set) var isDestaged = false
 
+    init(granule: Int, lsn: LSN, crc: UInt32, group: JournalGroup, dataIndex: Int) {
+        self.granule = granule
+        self.lsn = lsn
+        self.crc = crc
+        self.group = group
+        self.dataIndex = dataIndex
+    }
+
+    /// Zeros, by a record in this group.
+    init(granule: Int, lsn: LSN, zerosIn group: JournalGroup) {
+        self.granule = granule
+        self.lsn = lsn
+        crc = nil
+        self.group = group
+        dataIndex = 0
+    }
+
     /// Where the bytes are.
     public enum Place {
         case memory(DataPiece)
-        /// Absolute ring position.
-        case ring(UInt64)
+        /// Absolute ring position, and the checksum of the bytes there.
+        case ring(UInt64, crc: UInt32)
+        /// There are no bytes.
+        case zeros
     }
 
     public var place: Place {
+        guard let crc else { return .zeros }
         if let piece = group.memory(dataIndex) { return .memory(piece) }
-        return .ring(group.dataPosition(dataIndex))
+        return .ring(group.dataPosition(dataIndex), crc: crc)
     }
 }
 

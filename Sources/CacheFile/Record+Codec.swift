@@ -13,6 +13,9 @@ extension Record {
         case .evict(let evict): body = evict.granules == nil ? 0 : geometry.bitmapBytes
         case .intent: body = IntentRecord.bodyBytes
         case .epoch: body = 0
+        case .zero(let zero): body = zero.granules == nil ? 8 : 16
+        case .zeroRange: body = 8
+        case .cleanRange: body = 32
         }
         return RingFormat.recordHeaderSize + (body + 7) & ~7
     }
@@ -26,7 +29,7 @@ extension Record {
         case .patch(var item):
             item.dataPosition = position
             self = .patch(item)
-        case .map, .clean, .evict, .intent, .epoch: break
+        case .map, .clean, .evict, .intent, .epoch, .zero, .zeroRange, .cleanRange: break
         }
     }
 
@@ -74,6 +77,9 @@ extension Record {
         case .epoch(let epoch):
             return RawRecord(
                 type: TypeCode.epoch.rawValue, slot: Self.noSlot, block: 0, aux: epoch)
+        case .zero(let zero): return zero.encode()
+        case .zeroRange(let zero): return zero.encode()
+        case .cleanRange(let clean): return clean.encode()
         }
     }
 
@@ -99,7 +105,9 @@ extension Record {
     /// `encode` makes it. Never reads outside `raw`.
     public static func decode(_ raw: RawRecord, _ geometry: Geometry) -> Record? {
         guard let type = TypeCode(rawValue: raw.type) else { return nil }
-        if type != .epoch {
+        if isOfRange(raw, type) {
+            guard raw.slot == noSlot else { return nil }
+        } else if type != .epoch {
             guard raw.slot < UInt32(clamping: geometry.slotCount) else { return nil }
             guard raw.block < geometry.volumeBlocks else { return nil }
         }
@@ -107,6 +115,9 @@ extension Record {
             switch type {
             case .data: decodeData(raw, body, geometry)
             case .map: decodeMap(raw, body, geometry)
+            case .zero: ZeroRecord.decode(raw, body, geometry)
+            case .clean where raw.flags == CleanRangeRecord.rangeFlag:
+                CleanRangeRecord.decode(raw, body, geometry)
             case .clean: decodeClean(raw, body)
             case .evict: decodeEvict(raw, body, geometry)
             case .intent: IntentRecord(raw, body).map { .intent($0) }
@@ -116,9 +127,18 @@ extension Record {
         }
     }
 
+    /// Whether the record names blocks that are in no slot.
+    private static func isOfRange(_ raw: RawRecord, _ type: TypeCode) -> Bool {
+        type == .zero && raw.flags & ZeroRangeRecord.rangeFlag != 0
+            || type == .clean && raw.flags == CleanRangeRecord.rangeFlag
+    }
+
     private static func decodeData(
         _ raw: RawRecord, _ body: UnsafeRawBufferPointer, _ geometry: Geometry
     ) -> Record? {
+        if raw.flags & ZeroRecord.dataFlag != 0 {
+            return ZeroRecord.decodeData(raw, body, geometry)
+        }
         if raw.flags & PatchRecord.patchFlag != 0 { return decodePatch(raw, body, geometry) }
         guard raw.flags & ~DataRecord.mergeFlag == 0, raw.aux == 0, body.count >= 16 else {
             return nil

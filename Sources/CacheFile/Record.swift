@@ -44,13 +44,16 @@ public enum Record: Sendable, Equatable {
     case evict(EvictRecord)
     case intent(IntentRecord)
     case epoch(UInt64)
+    case zero(ZeroRecord)
+    case zeroRange(ZeroRangeRecord)
+    case cleanRange(CleanRangeRecord)
 
     public static let noSlot = UInt32.max
 
     package enum TypeCode: UInt8 {
         case data = 1
         case map = 2
-        // 3 ZERO is laid out in docs/format.md and not written by this version.
+        case zero = 3
         case clean = 4
         case evict = 5
         case intent = 6

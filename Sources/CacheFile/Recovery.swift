@@ -320,7 +320,9 @@ package struct Recovery {
         case .map(let map) where !map.flags.contains(.extend):
             dropped[Int(map.slot)] = nil
             if map.oldSlot != Record.noSlot { dropped[Int(map.oldSlot)] = nil }
-        case .map, .data, .patch, .clean, .intent, .epoch:
+        case .zero(let zero) where zero.granules == nil:
+            dropped[Int(zero.slot)] = nil
+        case .map, .data, .patch, .clean, .intent, .epoch, .zero, .zeroRange, .cleanRange:
             break
         }
     }
@@ -374,6 +376,7 @@ enum DirectoryCheck {
             let isNew = state.index.insertIfAbsent(seen.block, slot: slot) { slots.block($0) }
             guard isNew else { throw bad("ENT_DUP_BLOCK", slot, "block \(seen.block)") }
             state.count(known, 1)
+            state.countRegion(of: seen.block, 1)
         }
     }
 

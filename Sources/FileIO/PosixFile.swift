@@ -194,7 +194,7 @@ public final class PosixFile: FileIO {
     }
 
     public func reserve(_ length: Int, at offset: Int) throws(FileError) {
-        while csys_fallocate(cachedFD, offset, length) != 0 {
+        while csys_fallocate(cachedFD, 0, offset, length) != 0 {
             if errno == EINTR { continue }
             if errno == EOPNOTSUPP {
                 if ftruncate(cachedFD, offset + length) == 0 { return }

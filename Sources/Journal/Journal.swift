@@ -22,8 +22,10 @@ public struct RingGeometry: Sendable {
     public var patchesMax: Int
     /// Most announced uploads there are at a time, for the same reason.
     public var intentsMax: Int
+    /// Most zero extents, too.
+    public var extentsMax: Int
     /// What carrying all of them takes at most: each patch alone in its group, the small records
-    /// together, and once a PAD.
+    /// together, and once a PAD before either.
     public var carryBytes: Int
     /// What records of the user leave free for records that make room.
     public var reserveBytes: Int
@@ -38,7 +40,8 @@ public struct RingGeometry: Sendable {
         let carried = granuleSize + RingFormat.blockSize
         patchesMax = max(2, length / 16 / carried)
         intentsMax = max(16, length / 64 / Self.intentBytes)
-        let small = intentsMax * Self.intentBytes
+        extentsMax = max(8, min(16_384, length / 2048))
+        let small = intentsMax * Self.intentBytes + extentsMax * Self.extentBytes
         let smallPerBlock = RingFormat.blockSize - RingFormat.headerSize
         carryBytes =
             patchesMax * carried + granuleSize
@@ -51,6 +54,8 @@ public struct RingGeometry: Sendable {
 
     /// Bytes of an INTENT record.
     private static let intentBytes = 104
+    /// Bytes of a ZERO record.
+    private static let extentBytes = 32
 }
 
 /// The journal of one session: a state machine that gathers records into groups, says what to write
@@ -158,14 +163,14 @@ public struct Journal: ~Copyable {
     }
 
     /// Whether a record fits without touching what must stay. User records leave the reserve alone;
-    /// records that make room (`reserved`) may use it, but for what carrying patches takes: without
-    /// that the tail could not move any more.
+    /// records that make room (`reserved`) may use it, but for what carrying takes: without that the
+    /// tail could not move any more.
     public func hasRoom(recordBytes: Int, dataBytes: Int, reserved: Bool) -> Bool {
         let kept = reserved ? geometry.carryBytes + Self.sealBytes : geometry.reserveBytes
         return hasRoom(recordBytes, dataBytes, keeping: kept)
     }
 
-    /// Whether a patch can be logged again; only a SEAL has a better claim.
+    /// Whether a patch or a zero extent can be logged again; only a SEAL has a better claim.
     public func hasRoomToCarry(recordBytes: Int, dataBytes: Int) -> Bool {
         hasRoom(recordBytes, dataBytes, keeping: Self.sealBytes)
     }

@@ -122,6 +122,8 @@ extension Report {
             ("conflictBlocks", .number(inspection.conflictBlocks)),
             ("freeSlots", .number(slots - inspection.usedSlots)),
             ("dirtyBytes", .number(inspection.dirtyBytes)),
+            ("zeroBlocks", .number(inspection.zeroBlocks)),
+            ("zeroExtents", .number(inspection.zeroExtents)),
             ("needsReplay", .bool(inspection.needsReplay)),
             ("journalGroups", .number(inspection.replayGroups)),
             ("journalBytesUsed", .number(inspection.ringBytesUsed)),

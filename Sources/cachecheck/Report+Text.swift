@@ -58,7 +58,7 @@ extension Report {
             inspection.conflictBlocks > 0 ? "\(inspection.conflictBlocks) in conflict, " : ""
         let capacity = UInt64(slots) * UInt64(inspection.geometry.blockSize)
         let ring = inspection.geometry.ringLength
-        return [
+        var lines = [
             line(
                 "slots",
                 "\(slots), \(Text.size(capacity)): \(inspection.cleanBlocks) clean, "
@@ -69,6 +69,14 @@ extension Report {
                     + "\(Text.size(UInt64(inspection.ringBytesUsed))) used of \(Text.size(UInt64(ring)))"
             ),
         ]
+        if inspection.zeroBlocks > 0 {
+            lines.append(
+                line(
+                    "trimmed",
+                    "\(Text.count(Int(inspection.zeroBlocks), "block")) to be deleted in the store, "
+                        + "in \(Text.count(inspection.zeroExtents, "range"))"))
+        }
+        return lines
     }
 
     private func details(_ sb: Superblock) -> [String] {

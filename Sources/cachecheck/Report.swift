@@ -71,6 +71,9 @@ struct Report {
                 "\(Text.count(inspection.dirtyBlocks, "dirty block")), "
                     + Text.count(inspection.dirtyBytes, "byte"))
         }
+        if inspection.zeroBlocks > 0 {
+            parts.append("\(Text.count(Int(inspection.zeroBlocks), "trimmed block")) to delete")
+        }
         if !codes.isEmpty {
             parts.append(
                 "\(Text.count(codes.count, "warning")): \(Set(codes).sorted().joined(separator: ", "))"

@@ -142,9 +142,55 @@ func fuseFlush(
     withEngine(raw) { _, request in request.succeed() }
 }
 
+/// Makes bytes zeros, or promises space, which a file of fixed size always has.
 func fuseFallocate(
     _ raw: OpaquePointer?, _ ino: fuse_ino_t, _ mode: Int32, _ offset: off_t, _ length: off_t,
     _ file: UnsafeMutablePointer<fuse_file_info>?
 ) {
-    withEngine(raw) { _, request in request.fail(EOPNOTSUPP) }
+    withEngine(raw) { engine, request in
+        guard ino == FuseAttributes.fileIno else { return request.fail(EACCES) }
+        if engine.plan.isReadOnly { return request.fail(EROFS) }
+        switch AllocateRequest(mode, offset, length, size: Int(engine.plan.fileSize)) {
+        case .nothing: request.succeed()
+        case .fails(let number): request.fail(number)
+        case .zeros(let range):
+            engine.attributes.noteWrite()
+            let failures = engine.failures
+            engine.volume.trim(at: UInt64(range.lowerBound), count: UInt64(range.count)) { error in
+                guard let error else { return request.succeed() }
+                request.fail(
+                    failures.report(error, "trim of \(range.count) bytes at \(range.lowerBound)"))
+            }
+        }
+    }
+}
+
+/// What a call of fallocate(2) means for a file whose size is fixed.
+enum AllocateRequest: Equatable {
+    case nothing
+    /// These bytes become zeros.
+    case zeros(Range<Int>)
+    case fails(Int32)
+
+    private static let keepSize: Int32 = 1
+    private static let punchHole: Int32 = 2
+    private static let zeroRange: Int32 = 16
+
+    init(_ mode: Int32, _ offset: Int, _ length: Int, size: Int) {
+        guard offset >= 0, length > 0 else {
+            self = .fails(EINVAL)
+            return
+        }
+        let (end, overflow) = offset.addingReportingOverflow(length)
+        let isBeyond = overflow || end > size
+        let zeros = min(offset, size)..<(isBeyond ? size : end)
+        switch mode {
+        case 0, Self.keepSize: self = isBeyond ? .fails(ENOSPC) : .nothing
+        case Self.zeroRange: self = isBeyond ? .fails(ENOSPC) : .zeros(zeros)
+        // What lies behind the end has no bytes.
+        case Self.punchHole | Self.keepSize, Self.zeroRange | Self.keepSize:
+            self = zeros.isEmpty ? .nothing : .zeros(zeros)
+        default: self = .fails(EOPNOTSUPP)
+        }
+    }
 }

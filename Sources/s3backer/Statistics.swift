@@ -73,6 +73,7 @@ final class Statistics: Sendable {
         line("cache_file_dirty_blocks", "\(now.dirtyBlocks) blocks")
         line("cache_file_conflict_blocks", "\(now.conflictBlocks) blocks")
         line("cache_file_dirty_bytes", now.dirtyBytes)
+        line("cache_file_zero_blocks", "\(now.zeroBlocks) blocks")
         line("cache_file_groups", counter(\.groups))
         line("cache_file_flushes", counter(\.flushes))
         line("cache_file_checkpoints", counter(\.checkpoints))

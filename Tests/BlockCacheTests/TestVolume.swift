@@ -71,6 +71,14 @@ final class TestVolume {
         self.volume = volume
     }
 
+    /// Starts with a new cache file in the place of the old one.
+    func startEmpty() throws {
+        try FileManager.default.removeItem(atPath: root + "/cache")
+        try CacheFiles.create(
+            root + "/cache", identity: identity, slots: slots, info: Self.info, ringBytes: 2 << 20)
+        try start()
+    }
+
     func stop(timeoutMs: Int? = 20_000) throws -> StopReport {
         let report = try #require(volume).stop(timeoutMs: timeoutMs) { _ in }
         // The lock on the file goes with the last owner of the volume.
@@ -137,6 +145,17 @@ final class VolumeAccess: Sendable {
             volume.write(at: UInt64(offset), from: $0) { answer.set($0) }
         }
         if let error = try answer.get("a write at \(offset)") { throw error }
+    }
+
+    func trim(at offset: Int, count: Int) throws {
+        if let error = try beginTrim(at: offset, count: count)() { throw error }
+    }
+
+    /// Begins a trim; the closure waits for its answer.
+    func beginTrim(at offset: Int, count: Int) -> () throws -> VolumeError? {
+        let answer = Answer<VolumeError?>()
+        volume.trim(at: UInt64(offset), count: UInt64(count)) { answer.set($0) }
+        return { try answer.get("a trim at \(offset)") }
     }
 
     /// Begins a write; the closure waits for its answer.

@@ -119,7 +119,7 @@ struct RecordTests {
         func crcs(_ count: Int) -> [UInt32] {
             (0..<count).map { _ in UInt32(truncatingIfNeeded: random.next()) }
         }
-        switch random.below(7) {
+        switch random.below(10) {
         case 6:
             var ranges: [Range<Int>] = []
             var next = random.below(20)
@@ -155,6 +155,22 @@ struct RecordTests {
             return .clean(
                 CleanRecord(slot: slot, block: block, asOf: random.next(), base: base(&random)))
         case 3: return .evict(EvictRecord(slot: slot, block: block))
+        case 7:
+            let first = random.below(geometry.granulesPerBlock)
+            let end = first + 1 + random.below(geometry.granulesPerBlock - first)
+            return .zero(
+                ZeroRecord(
+                    slot: slot, block: block, granules: random.chance(50) ? nil : first..<end))
+        case 8:
+            let count = 1 + UInt64(random.below(Int(geometry.volumeBlocks - block)))
+            return .zeroRange(
+                ZeroRangeRecord(
+                    blocks: block..<block + count, carriedLSN: random.chance(50) ? 0 : random.next()
+                ))
+        case 9:
+            let count = 1 + UInt64(random.below(Int(geometry.volumeBlocks - block)))
+            return .cleanRange(
+                CleanRangeRecord(blocks: block..<block + count, asOf: random.next()))
         case 4:
             return .evict(
                 EvictRecord(slot: slot, block: block, granules: granules(geometry, &random)))
@@ -213,6 +229,11 @@ struct RecordTests {
             .map(
                 MapRecord(
                     slot: 0, block: 0, flags: [], oldSlot: 8, granules: GranuleSet(), crcs: [])),
+            .zero(ZeroRecord(slot: 8, block: 0)), .zero(ZeroRecord(slot: 0, block: 32)),
+            .zero(ZeroRecord(slot: 0, block: 0, granules: 1..<3)),
+            .zeroRange(ZeroRangeRecord(blocks: 31..<33)),
+            .cleanRange(CleanRangeRecord(blocks: 0..<33, asOf: 1)),
+            .zeroRange(ZeroRangeRecord(blocks: 3..<3)),
         ] {
             #expect(Record.decode(record.encode(geometry), geometry) == nil)
         }

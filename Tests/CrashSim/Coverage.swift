@@ -15,11 +15,14 @@ package enum Mark: Int, CaseIterable, Sendable {
     case replayedFillExtend, replayedZeroBase, replayedClean, replayedEvict
     case replayedPatch, replayedCarried, replayedMerge
     case replayedEpoch, replayedSeal, replayedPad, replayedIntent, replayedCarriedIntent
+    case replayedZero, replayedZeroRange, replayedCarriedZero, replayedDataZero, replayedCleanRange
     // What the histories did.
     case wroteBlocks, wroteGranules, wroteBytes, wroteAcross, wroteZeros, reads, fsyncs
     case storeGets, storePuts, storeDeletes, storeFailures, lostReplies, verifications
     case patched, carried, merged, announced, carriedIntent
     case settled, settledByContent, conditionsFailed, lateRequests, conflicts, tookRemote
+    case trims, trimmedRanges, trimsWaiting, extentDeletes, extentsCarried, extentsCleaned
+    case writtenInExtent, evictedInExtent, crashLongTrim, crashWithExtents
     case checkpoints, continued, cleanStops, stopsWithDirty, poisoned, markedPoisoned
 }
 
@@ -31,7 +34,7 @@ package enum Branch: Int, CaseIterable, Sendable {
 /// Kinds of records, as they are counted against branches.
 package enum RecordKind: Int, CaseIterable, Sendable {
     case data, merge, patch, carried, mapNew, mapMove, extend, fill, fillExtend, clean, evict, epoch
-    case intent, carriedIntent, seal, pad
+    case intent, carriedIntent, seal, pad, zero, zeroRange, carriedZero, dataZero, cleanRange
 }
 
 /// Counters of one run, and the set of crash images seen.

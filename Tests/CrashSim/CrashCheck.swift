@@ -88,6 +88,7 @@ extension SimWorld {
         if inspected.endLSN != lsn + 1 || inspected.dirtyBlocks != counts.dirty
             || inspected.cleanBlocks != counts.clean
             || inspected.conflictBlocks != counts.conflict
+            || inspected.zeroBlocks != cache.zeroBlocks
         {
             throw Violation("\(what): cachecheck and mount differ")
         }
@@ -124,14 +125,17 @@ extension SimWorld {
                         let offset = geometry.slotOffset(slot ?? 0) + granule * size
                         try disk.read(into: bytes, at: offset, .direct)
                     case .overlay(let overlay):
-                        crc = overlay.crc
-                        guard case .ring(let position) = overlay.place else {
-                            throw Violation("\(what): an overlay in memory")
+                        switch overlay.place {
+                        case .zeros: memset(buffer.base, 0, size)
+                        case .ring(let position, let known):
+                            crc = known
+                            let offset =
+                                geometry.ringOffset + Int(position % UInt64(geometry.ringLength))
+                            try disk.read(into: bytes, at: offset, .direct)
+                        case .memory: throw Violation("\(what): an overlay in memory")
                         }
-                        let offset =
-                            geometry.ringOffset + Int(position % UInt64(geometry.ringLength))
-                        try disk.read(into: bytes, at: offset, .direct)
                     case .zeros: memset(buffer.base, 0, size)
+                    case nil where state.zeros.contains(block): memset(buffer.base, 0, size)
                     case .missing, nil:
                         if let object = store.objects[block] {
                             bytes.copyBytes(
@@ -233,6 +237,7 @@ extension SimWorld {
     private static func kind(_ raw: RawRecord) -> (RecordKind?, Mark?) {
         switch raw.type {
         case 1:
+            if raw.flags & 2 != 0 { return (.dataZero, .replayedDataZero) }
             if raw.flags & 8 != 0 { return (.carried, .replayedCarried) }
             if raw.flags & 1 != 0 { return (.patch, .replayedPatch) }
             return raw.flags & 4 != 0 ? (.merge, .replayedMerge) : (.data, .replayedData)
@@ -246,6 +251,11 @@ extension SimWorld {
                 let isMove = raw.body.prefix(4).contains { $0 != 255 }
                 return isMove ? (.mapMove, .replayedMapMove) : (.mapNew, .replayedMapNew)
             }
+        case 3:
+            if raw.flags == 0 { return (.zero, .replayedZero) }
+            return raw.flags & 8 != 0
+                ? (.carriedZero, .replayedCarriedZero) : (.zeroRange, .replayedZeroRange)
+        case 4 where raw.flags != 0: return (.cleanRange, .replayedCleanRange)
         case 4: return (.clean, .replayedClean)
         case 5: return (.evict, .replayedEvict)
         case 6:
@@ -276,6 +286,7 @@ extension SimWorld {
             coverage.hit(.crashWrappedRing)
         }
         if engine.snapshotStatistics().checkpoints == 0 { coverage.hit(.crashBeforeCheckpoint) }
+        if !engine.state.zeros.isEmpty { coverage.hit(.crashWithExtents) }
         if writesWaiting > 0 { coverage.hit(.crashWritesWaiting) }
         if isStopping { coverage.hit(.crashFinalCheckpoint) }
     }

@@ -82,6 +82,15 @@ package final class Oracle {
         }
     }
 
+    /// Granules of a block become zeros.
+    func zero(_ block: UInt64, _ granules: Range<Int>, lsn: LSN) {
+        let perGranule = geometry.granuleSize / Self.cellSize
+        let first = Int(block) * cellsPerBlock
+        for cell in granules.lowerBound * perGranule..<granules.upperBound * perGranule {
+            cells[first + cell].append(Entry(lsn: lsn, content: 0))
+        }
+    }
+
     private func change(
         _ cell: Int, _ range: Range<Int>, _ bytes: [UInt8], at offset: Int, _ lsn: LSN
     ) {
@@ -145,29 +154,32 @@ package final class Oracle {
     }
 
     /// Whether bytes read at `offset` of the volume are, cell by cell, contents that were current
-    /// at some time since `lsn`.
-    func isPlausible(_ bytes: UnsafeRawBufferPointer, at offset: Int, since lsn: LSN) -> Bool {
+    /// at some time since `lsn`, by records up to `last`.
+    func isPlausible(
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, since lsn: LSN, upTo last: LSN = .max
+    ) -> Bool {
         var position = offset
         let end = offset + bytes.count
         while position < end {
             let cell = position / Self.cellSize
             let stop = min(end, (cell + 1) * Self.cellSize)
             let part = UnsafeRawBufferPointer(rebasing: bytes[position - offset..<stop - offset])
-            if !isPlausible(part, cell, position % Self.cellSize, since: lsn) { return false }
+            if !isPlausible(part, cell, position % Self.cellSize, lsn, last) { return false }
             position = stop
         }
         return true
     }
 
     private func isPlausible(
-        _ part: UnsafeRawBufferPointer, _ cell: Int, _ skip: Int, since lsn: LSN
+        _ part: UnsafeRawBufferPointer, _ cell: Int, _ skip: Int, _ lsn: LSN, _ last: LSN
     ) -> Bool {
         let history = cells[cell]
         return contents.withUnsafeBytes { known in
             var index = history.count - 1
             while index >= 0 {
                 let expected = known.baseAddress! + history[index].content * Self.cellSize + skip
-                if memcmp(expected, part.baseAddress!, part.count) == 0 { return true }
+                let isKnown = history[index].lsn <= last
+                if isKnown, memcmp(expected, part.baseAddress!, part.count) == 0 { return true }
                 if history[index].lsn <= lsn { return false }
                 index -= 1
             }

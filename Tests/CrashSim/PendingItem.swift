@@ -18,6 +18,7 @@ final class PendingItem {
         case fetch(FetchTask)
         case upload(UploadTask)
         case settle(SettleTask)
+        case goOn(Trim)
     }
 
     let kind: Kind
@@ -42,6 +43,7 @@ final class PendingItem {
             (.settle, .slowStore),
             (.checkpoint, .slowCheckpoint), (.markPoisoned, .slowCheckpoint):
             true
+        case (.upload(let task), .slowDeletes): task.upload.isOfExtent
         default: false
         }
     }
@@ -59,6 +61,7 @@ final class PendingItem {
             return .crashUserSlotWrite
         case .destage: return isPerformed ? .crashDestage : nil
         case .upload: return isPerformed ? .crashUploadLanded : .crashUploadSent
+        case .goOn: return .crashLongTrim
         case .read, .checkpoint, .markPoisoned, .fetch, .settle: return nil
         }
     }
@@ -68,13 +71,21 @@ final class PendingItem {
 final class UserWrite: @unchecked Sendable {
     let offset: Int
     let bytes: [UInt8]
+    /// The bytes are zeros, and no data has to be written for them.
+    let isTrim: Bool
+    /// Last LSN assigned when it began.
+    let since: LSN
     /// Granules of each block that no record has named yet.
     var unrecorded: [UInt64: GranuleSet] = [:]
     var lastLSN: LSN = 0
     var isDone = false
 
-    init(offset: Int, bytes: [UInt8]) {
+    var range: Range<Int> { offset..<offset + bytes.count }
+
+    init(offset: Int, bytes: [UInt8], isTrim: Bool = false, since: LSN = 0) {
         self.offset = offset
         self.bytes = bytes
+        self.isTrim = isTrim
+        self.since = since
     }
 }

@@ -18,6 +18,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     case writeDuringUpload = "S10"
     case answerLost = "S11"
     case nothingSentBeforeIntent = "S12"
+    case trims = "S14"
     case lateUpload = "S22"
     case foreignWriter = "C1"
     case foreignWriteUnderBlindWrite = "C2"
@@ -34,6 +35,10 @@ package enum Scenario: String, CaseIterable, Sendable {
     case mergeUnderWaitingDirectWrite = "R5"
     case staleBlockUnderWaitingWrite = "R6"
     case patchAtTailOfFullRing = "R7"
+    case blockLeavesSlotInExtent = "R8"
+    case trimUnderReader = "R9"
+    case trimUnderWriter = "R10"
+    case lateDeletion = "R11"
 
     package func run() throws {
         switch self {
@@ -54,6 +59,7 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .foreignWriteUnderBlindWrite: try c2()
         case .foreignWriteUnderLostFill: try c3()
         case .foreignWriteBetweenSessions: try c4()
+        case .trims: try s14()
         case .checkpointBetweenPages: try s18()
         case .readerHoldsLocation: try s19()
         case .lostFill: try s24()
@@ -65,6 +71,10 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .mergeUnderWaitingDirectWrite: try r5()
         case .staleBlockUnderWaitingWrite: try r6()
         case .patchAtTailOfFullRing: try r7()
+        case .blockLeavesSlotInExtent: try r8()
+        case .trimUnderReader: try r9()
+        case .trimUnderWriter: try r10()
+        case .lateDeletion: try r11()
         }
     }
 

@@ -192,7 +192,7 @@ extension SimWorld {
     private func stuckReport() -> String {
         let journal = engine.journal.usedBytes
         return "\(usersRunning) users, \(pending.count) pending, \(engine.uploadsRunning) uploads, "
-            + "\(engine.state.dirtySlots) dirty, \(journal) of \(geometry.ringLength) ring bytes, "
+            + "\(engine.state.dirtySlots) dirty, \(engine.state.zeros.items), \(journal) of \(geometry.ringLength) ring bytes, "
             + "assigned \(engine.journal.assigned) written \(engine.journal.written) durable "
             + "\(engine.journal.durable) sealed \(engine.journal.sealed)"
     }
@@ -205,7 +205,9 @@ extension SimWorld {
         engine.beginStop()
         settle()
         if uploads {
-            try drain("uploading all") { engine.state.dirtySlots > 0 }
+            try drain("uploading all") {
+                engine.state.dirtySlots > 0 || !engine.state.zeros.isEmpty
+            }
         } else {
             coverage.hit(.stopsWithDirty)
         }
@@ -231,8 +233,11 @@ extension SimWorld {
             throw Violation("after a clean stop: \(error.message)")
         }
         if found.needsReplay { throw Violation("a clean stop left the file marked as mounted") }
-        // Patches and intents of a store that never answered stay in the ring, and nothing else does.
-        if found.ringBytesUsed != 0, engine.state.patchCount == 0, engine.state.intentBlocks == 0 {
+        // Patches, intents and zero extents of a store that never answered stay in the ring, and
+        // nothing else does.
+        let isKept =
+            engine.state.patchCount + engine.state.intentBlocks + engine.state.zeros.count > 0
+        if found.ringBytesUsed != 0, !isKept {
             throw Violation("a clean stop left \(found.ringBytesUsed) bytes in the ring")
         }
         if let finding = found.findings.first(where: {

@@ -63,6 +63,7 @@ extension SimWorld {
         }
         guard let result = item.uploaded else { return }
         note("uploaded block \(task.block): \(result)")
+        underWay.remove(task.block)
         end(item) { engine.uploaded(task, result) }
     }
 
@@ -104,6 +105,8 @@ extension SimWorld {
         {
             broken("block \(task.block) sent with other content at \(offset) than as of \(asOf)")
         }
+        if !underWay.insert(task.block).inserted { broken("two requests for block \(task.block)") }
+        if task.upload.isOfExtent { coverage.hit(.extentDeletes) }
         let request = request(task)
         let canBeLate = plan.engine.storeLateMs > 0
         if fails() {

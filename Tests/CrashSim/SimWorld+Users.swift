@@ -5,7 +5,7 @@ import Journal
 import Simulation
 
 extension SimWorld {
-    private var volumeSize: Int { plan.volumeBlocks * plan.blockSize }
+    var volumeSize: Int { plan.volumeBlocks * plan.blockSize }
 
     /// Content that no other write has: stamped with a number in every 8 bytes.
     func content(_ count: Int) -> [UInt8] {
@@ -30,6 +30,8 @@ extension SimWorld {
             startRead()
         } else if choice < plan.readPercent + plan.syncPercent {
             startSync()
+        } else if random.chance(plan.trimPercent) {
+            startTrim()
         } else {
             startWrite()
         }
@@ -88,13 +90,12 @@ extension SimWorld {
     @discardableResult
     func write(_ bytes: [UInt8], at offset: Int) -> UserWrite {
         let user = UserWrite(offset: offset, bytes: bytes)
+        let request = begin(user)
         let size = plan.blockSize
         let granule = geometry.granuleSize
         let end = offset + bytes.count
         let blocks = offset / size...(end - 1) / size
-        let request = WriteRequest(parts: blocks.count) { [unowned self] in answered(user, $0) }
-        usersRunning += 1
-        writesWaiting += 1
+        request.partsLeft = blocks.count
         if recentWrites.count == 6 { recentWrites.removeFirst() }
         recentWrites.append((bytes, offset))
         var ops: [WriteOp] = []
@@ -111,8 +112,6 @@ extension SimWorld {
                 block: UInt64(block), granules: granules, buffer: buffer,
                 userRange: low - first..<high - first, request: request, geometry, engine.seeds)
             user.unrecorded[UInt64(block)] = GranuleSet(granules)
-            parts[ObjectIdentifier(op)] = user
-            keptOps.append(op)
             ops.append(op)
         }
         note("write \(offset)..<\(end)")
@@ -121,6 +120,20 @@ extension SimWorld {
             takeWork()
         }
         return user
+    }
+
+    func begin(_ user: UserWrite) -> WriteRequest {
+        let request = WriteRequest(parts: 1) { [unowned self] in answered(user, $0) }
+        writes[ObjectIdentifier(request)] = user
+        keptRequests.append(request)
+        usersRunning += 1
+        writesWaiting += 1
+        return request
+    }
+
+    /// Whose part of a block is being recorded.
+    func writer(of block: UInt64) -> UserWrite? {
+        engine.active[block]?.writer.flatMap { writes[ObjectIdentifier($0.request)] }
     }
 
     private func answered(_ user: UserWrite, _ error: VolumeError?) {
@@ -141,6 +154,7 @@ extension SimWorld {
         if user.lastLSN > oracle.written {
             broken("I3: LSN \(user.lastLSN) acknowledged, written is \(oracle.written)")
         }
+        if user.isTrim { checkTrimmed(user) }
         oracle.acknowledged = max(oracle.acknowledged, user.lastLSN)
     }
 

@@ -19,10 +19,12 @@ package final class SimWorld: @unchecked Sendable {
     var store = SimStore()
     var engine: Engine
     var pending: [PendingItem] = []
-    /// Parts of writes that the engine has, by identity.
-    var parts: [ObjectIdentifier: UserWrite] = [:]
-    /// Keeps the parts alive, so that no two ever have one identity.
-    var keptOps: [WriteOp] = []
+    /// Writes that the engine has, by the identity of their requests.
+    var writes: [ObjectIdentifier: UserWrite] = [:]
+    /// Keeps the requests alive, so that no two ever have one identity.
+    var keptRequests: [WriteRequest] = []
+    /// Blocks that the store has been asked to take and has not answered for.
+    var underWay: Set<UInt64> = []
     var usersRunning = 0
     var writesWaiting = 0
     var now: UInt64 = 0
@@ -80,8 +82,9 @@ package final class SimWorld: @unchecked Sendable {
         engine.trace = { [unowned self] record, lsn in traced(record, lsn) }
         pending = []
         known = [:]
-        parts = [:]
-        keptOps = []
+        writes = [:]
+        keptRequests = []
+        underWay = []
         usersRunning = 0
         writesWaiting = 0
         isStopping = false
@@ -125,11 +128,22 @@ package final class SimWorld: @unchecked Sendable {
         case .intent(let intent):
             coverage.hit(intent.isCarried ? .carriedIntent : .announced)
             return
+        case .zero(let zero): return traced(zero, lsn)
+        case .zeroRange(let zero): return traced(zero, lsn)
+        case .evict(let evict):
+            if engine.state.zeros.contains(evict.block) { coverage.hit(.evictedInExtent) }
+            return
+        case .cleanRange: return coverage.hit(.extentsCleaned)
         case .clean(let clean): return traced(clean, lsn)
-        case .evict, .epoch: return
+        case .epoch: return
         }
-        guard let op = engine.active[block]?.writer, let write = parts[ObjectIdentifier(op)] else {
+        guard let write = writer(of: block) else {
             return broken("LSN \(lsn) names block \(block), which nobody writes")
+        }
+        if case .map(let map) = record, map.oldSlot == Record.noSlot,
+            engine.state.slot(of: block) == nil, engine.state.zeros.contains(block)
+        {
+            coverage.hit(.writtenInExtent)
         }
         oracle.apply(write.bytes, at: write.offset, block: block, granules, lsn: lsn)
         write.lastLSN = lsn
@@ -241,6 +255,7 @@ package final class SimWorld: @unchecked Sendable {
         case .read(let task): pending.append(PendingItem(.read(task)))
         case .destage(let task): pending.append(PendingItem(.destage(task)))
         case .fetch(let task): pending.append(PendingItem(.fetch(task)))
+        case .goOn(let trim): pending.append(PendingItem(.goOn(trim)))
         case .upload(let task):
             note("upload of block \(task.block) as of \(task.upload.asOf)")
             pending.append(PendingItem(.upload(task)))
@@ -290,6 +305,9 @@ extension Record {
         case .evict(let evict):
             "EVICT \(evict.block) slot \(evict.slot) \(evict.granules?.runs ?? [])"
         case .epoch(let epoch): "EPOCH \(epoch)"
+        case .zero(let zero): "ZERO \(zero.block) slot \(zero.slot) \(zero.granules ?? 0..<0)"
+        case .zeroRange(let zero): "ZERO blocks \(zero.blocks) carried \(zero.carriedLSN)"
+        case .cleanRange(let clean): "CLEAN blocks \(clean.blocks) as of \(clean.asOf)"
         }
     }
 }

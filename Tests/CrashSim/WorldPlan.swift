@@ -6,7 +6,7 @@ import Simulation
 package struct WorldPlan {
     /// Which I/O is slow, so that other things overtake it.
     package enum Pace: CaseIterable, Sendable {
-        case even, slowSlots, slowFlush, slowGroups, slowStore, slowCheckpoint, fast
+        case even, slowSlots, slowFlush, slowGroups, slowStore, slowDeletes, slowCheckpoint, fast
     }
 
     package var blockSize = 4096
@@ -22,6 +22,8 @@ package struct WorldPlan {
     package var syncPercent = 10
     /// Percent of writes that cover a whole block.
     package var wholePercent = 30
+    /// Percent of writes that are trims.
+    package var trimPercent = 0
     package var storeFailPercent = 0
     /// Blocks that the store has at the start.
     package var storedPercent = 50
@@ -55,6 +57,9 @@ package struct WorldPlan {
         hasContentTags = random.chance(40)
         engine.retryDelayMs = 20
         engine.retryDelayMaxMs = 500
+        trimPercent = random.pick([0, 10, 30, 50])
+        engine.trimStepsMax = random.pick([1, 3, 4096])
+        engine.extentsMax = random.pick([4, 6, .max])
     }
 
     var identity: VolumeIdentity {

@@ -1,4 +1,3 @@
-import CSys
 import Foundation
 import Glibc
 import MountSupport
@@ -78,7 +77,7 @@ struct MountTests {
         }
     }
 
-    @Test("reads and writes at and past the end, truncation, removal and reservation")
+    @Test("reads and writes at and past the end, truncation and removal")
     func edges() throws {
         try with("edges") { daemon in
             let fd = open(daemon.file, O_RDWR)
@@ -97,7 +96,6 @@ struct MountTests {
             #expect(fstat(fd, &info) == 0 && info.st_size == Self.size)
             #expect(try contents(daemon.file, at: Self.size - 1, count: 10) == [1])
             #expect(unlink(daemon.file) == -1 && errno == EOPNOTSUPP)
-            #expect(csys_fallocate(fd, 0, 4096) == -1 && errno == EOPNOTSUPP)
         }
     }
 

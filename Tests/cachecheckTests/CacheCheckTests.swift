@@ -116,6 +116,25 @@ struct CacheCheckTests {
         #expect(try check("--data=some", path).status == 16)
     }
 
+    @Test("trimmed blocks that the store may still have are shown")
+    func trimmed() throws {
+        let file = try SmallWorld.make()
+        let session = try TestSession(file)
+        session.append(.zeroRange(ZeroRangeRecord(blocks: 3..<9)))
+        session.append(.zeroRange(ZeroRangeRecord(blocks: 20..<21)))
+        try session.commit()
+        let path = directory.file("trimmed")
+        try writeFile(path, file.bytes)
+        let text = try check(path)
+        #expect(text.status == 0)
+        #expect(
+            text.output.contains("trimmed:       7 blocks to be deleted in the store, in 2 ranges"))
+        #expect(text.lastLine.hasSuffix("; 7 trimmed blocks to delete"))
+        let object = try parse(check("--json", path).output)
+        let contents = try #require(object["contents"] as? [String: Any])
+        #expect(contents["zeroBlocks"] as? Int == 7 && contents["zeroExtents"] as? Int == 2)
+    }
+
     @Test("checking writes nothing")
     func writesNothing() throws {
         let path = directory.file("c")

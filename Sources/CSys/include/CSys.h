@@ -18,8 +18,7 @@ static inline void csys_prefetch(const void *address) { __builtin_prefetch(addre
 
 int csys_o_direct(void);
 int csys_o_tmpfile(void);
-int csys_fallocate(int fd, off_t offset, off_t length);
-int csys_punch_hole(int fd, off_t offset, off_t length);
+int csys_fallocate(int fd, int mode, off_t offset, off_t length);
 /// Starts the write-back of dirty pages of a range, and waits for it if `waits`. C: sync_file_range.
 int csys_write_back(int fd, off_t offset, off_t length, int waits);
 int csys_memfd(const char *name);
