@@ -173,10 +173,13 @@ extension Engine {
     /// otherwise a power cut could leave the store ahead of the cache file.
     private func send() {
         guard poison == nil else { return }
-        while uploadsSending < configuration.uploadsMax, let upload = uploadsAnnounced.first,
-            upload.intentLSN <= journal.durable, let task = upload.task
-        {
+        while let upload = uploadsAnnounced.first, upload.intentLSN <= journal.durable {
             uploadsAnnounced.removeFirst()
+            uploadsReady.append(upload)
+        }
+        while uploadsSending < configuration.uploadsMax, let upload = uploadsReady.popFirst(),
+            let task = upload.task
+        {
             upload.stage = .sending
             uploadsSending += 1
             work.append(.upload(task))
@@ -185,7 +188,7 @@ extension Engine {
 
     /// What has not been sent stays dirty, to be sent by the next session.
     func abandonAnnounced() {
-        while let upload = uploadsAnnounced.popFirst() { end(upload) }
+        while let upload = uploadsAnnounced.popFirst() ?? uploadsReady.popFirst() { end(upload) }
     }
 
     // MARK: End

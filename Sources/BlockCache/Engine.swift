@@ -104,8 +104,10 @@ package final class Engine {
     var failureCounts: [UInt64: Int] = [:]
     package var uploadsRunning = 0
     var uploadsSending = 0
-    /// Intent recorded, not yet sent; in the order of their intents.
+    /// Intent recorded, not yet durable; in the order of their intents.
     var uploadsAnnounced: Fifo<Upload> = Fifo()
+    /// Intent durable, not yet sent.
+    var uploadsReady: Fifo<Upload> = Fifo()
 
     // MARK: Outcomes (Engine+Settle)
 

@@ -49,8 +49,8 @@ public final class S3Store: BlockStore {
     /// Requests carry no conditions: it is not known whether this server honours them.
     public var honorsConditions: Bool { false }
 
-    /// A request that a server or a proxy holds back for longer is taken for lost.
-    public var lateMs: UInt64 { 15 * 60 * 1000 }
+    /// A request whose sender has gone counts as lost, as if nothing on the way could hold it back.
+    public var lateMs: UInt64 { 0 }
 
     public func put(
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?

@@ -15,12 +15,19 @@ extension SimWorld {
         kinds + Array(repeating: .keepOnly(.ring), count: 4)
         + Array(repeating: .keepOnly(.ringAndDirectory), count: 4)
 
+    /// Whether recovery would meet a PAD.
+    var hasPad: Bool { lastPad.map { $0 >= engine.journal.tail } ?? false }
+
     /// The crashes to try after a step. Recovery meets a PAD only where the ring goes round, and
     /// together with a fill that is lost hardly ever: such moments count more.
     func probes(_ percent: Int) -> [CrashKind] {
         var kinds: [CrashKind] = []
-        if let lastPad, lastPad >= engine.journal.tail {
+        if hasPad {
             kinds.append(.keepOnly(random.chance(50) ? .ring : .ringAndDirectory))
+            // A fill that recovery has to look at: with each of its bytes there or not.
+            if lastFill > engine.journal.sealed {
+                kinds += [.keepOnly(.ring), .keepOnly(.ringAndDirectory), .cut(.torn)]
+            }
         }
         if random.chance(percent) { kinds.append(random.pick(Self.likely)) }
         return kinds
@@ -143,6 +150,7 @@ extension SimWorld {
         coverage.hit(.checkpoints, engine.snapshotStatistics().checkpoints)
         oracle.truncate(to: recovered.lsn)
         lastPad = nil
+        lastFill = 0
         disk = next
         hasFault = false
         engine = Engine(cache: recovered.cache, configuration: plan.engine, now: now)

@@ -25,6 +25,8 @@ extension SimWorld {
     }
 
     func startUser() {
+        // Reads make fills, which have to meet every branch of recovery.
+        if hasPad, random.chance(70) { return startRead() }
         let choice = random.below(100)
         if choice < plan.readPercent {
             startRead()

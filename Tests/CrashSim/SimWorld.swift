@@ -40,6 +40,7 @@ package final class SimWorld: @unchecked Sendable {
     var isMarkedPoisoned = false
     /// Ring position of the newest PAD.
     var lastPad: UInt64?
+    var lastFill: LSN = 0
     var checkpointsAtMount = 0
     var writeCount: UInt64 = 0
     var lastBlock = 0
@@ -123,7 +124,10 @@ package final class SimWorld: @unchecked Sendable {
             coverage.hit(.patched)
             (block, granules) = (patch.block, GranuleSet(patch.granule..<patch.granule + 1))
         case .map(let map):
-            if map.flags.contains(.fill) { return }
+            if map.flags.contains(.fill) {
+                lastFill = lsn
+                return
+            }
             (block, granules) = (map.block, map.granules)
         case .intent(let intent):
             coverage.hit(intent.isCarried ? .carriedIntent : .announced)
@@ -176,7 +180,7 @@ package final class SimWorld: @unchecked Sendable {
         coverage.steps += 1
         if random.chance(10) { landLate() }
         if random.chance(10) { resolveConflicts() }
-        if random.chance(2) { touch(UInt64(random.below(plan.volumeBlocks))) }
+        if random.chance(5) { touch(UInt64(random.below(plan.volumeBlocks))) }
         let choice = random.below(100)
         if choice < 30, usersRunning < plan.usersMax, !isStopping {
             startUser()
