@@ -137,7 +137,8 @@ let package = Package(
             name: "nullmount", dependencies: ["CFuse"], path: "Benchmarks/nullmount",
             swiftSettings: strict),
         .testTarget(
-            name: "S3IOTests", dependencies: ["S3IO", "BlockStore", "S3TestServers"],
+            name: "S3IOTests",
+            dependencies: ["S3IO", "BlockStore", "S3TestServers", "TestSupport"],
             swiftSettings: strict),
         .target(
             name: "MountSupport",

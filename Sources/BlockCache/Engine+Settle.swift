@@ -120,7 +120,6 @@ extension Engine {
     }
 
     func settle(_ upload: Upload) {
-        upload.stage = .settling
         work.append(.settle(SettleTask(upload: upload, wantsContent: false)))
     }
 

@@ -1,4 +1,4 @@
-// Dirty blocks on their way to the store. The stages of an upload are those of `Upload.Stage`; what
+// Dirty blocks on their way to the store. The stages of an upload are those of `Upload`; what
 // comes of it is in Engine+Settle.swift.
 
 import BlockStore
@@ -82,7 +82,6 @@ extension Engine {
         guard let slot = state.slot(of: block), state.slots.state(slot) == .dirty else {
             return end(upload)
         }
-        upload.stage = .gathering
         let all = GranuleSet.all(geometry.granulesPerBlock)
         if fetched == nil, !state.local(slot: slot).isSuperset(of: all) {
             return fetch(block, for: .upload(upload))
@@ -137,7 +136,6 @@ extension Engine {
         }
         upload.intentLSN = append(record)
         upload.sinceMs = now
-        upload.stage = .announced
         upload.task = UploadTask(
             upload: upload, block: block, buffer: plan.target, isZero: digest == nil,
             replacing: configuration.storeHonorsConditions
@@ -180,7 +178,6 @@ extension Engine {
         while uploadsSending < configuration.uploadsMax, let upload = uploadsReady.popFirst(),
             let task = upload.task
         {
-            upload.stage = .sending
             uploadsSending += 1
             work.append(.upload(task))
         }

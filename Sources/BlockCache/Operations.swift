@@ -235,19 +235,12 @@ final class Fetch {
 }
 
 /// One block on its way to the store.
+///
+/// States: (settling: asking what the store has, where that is not sure ->) gathering the content,
+/// with help of the store where granules are missing -> announced: its INTENT has to become durable
+/// -> ready -> sending -> settled by CLEAN, or tried again.
 package final class Upload: @unchecked Sendable {
-    enum Stage {
-        /// Asking what the store has, where that is not sure.
-        case settling
-        /// Bringing the content together, with help of the store where granules are missing.
-        case gathering
-        /// Its INTENT is recorded and has to become durable.
-        case announced
-        case sending
-    }
-
     let block: UInt64
-    var stage = Stage.gathering
     /// u: the content sent is that of this user write.
     package var asOf: LSN = 0
     var task: UploadTask?

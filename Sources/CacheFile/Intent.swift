@@ -82,11 +82,6 @@ extension CacheState {
     /// Blocks with announced uploads.
     public var intentBlocks: Int { intents.count }
 
-    /// Whether one more block may announce an upload, so that carrying all of them has room (I9).
-    public var hasRoomForIntent: Bool {
-        (intents.count + 1) * Self.intentsPerBlock <= geometry.ring.intentsMax
-    }
-
     /// Intents whose groups begin before `position`: to be carried before the tail can pass them.
     public func intents(before position: UInt64) -> [Intent] {
         intents.values.flatMap { $0.filter { $0.position < position } }.sorted { $0.lsn < $1.lsn }

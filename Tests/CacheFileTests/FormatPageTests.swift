@@ -354,16 +354,21 @@ struct FormatPageTests {
         #expect(record { _ in }[2] == 24)
     }
 
-    @Test("bodies of records")
-    func bodies() throws {
+    /// Makes the bytes of a record, for blocks of 256 granules.
+    static func encoder() throws -> (Record) -> [UInt8] {
         let geometry = try LayoutRequest(
             blockSize: 1 << 20, volumeBlocks: 100, slots: 100
         ).layOut()
-        func bytes(_ record: Record) -> [UInt8] {
+        return { record in
             var bytes: [UInt8] = []
             record.encode(geometry).append(to: &bytes)
             return bytes
         }
+    }
+
+    @Test("bodies of records")
+    func bodies() throws {
+        let bytes = try Self.encoder()
         func data(first: Int = 0, crcs: Int = 0, position: UInt32 = 0) -> [UInt8] {
             Array(
                 bytes(

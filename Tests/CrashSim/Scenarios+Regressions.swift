@@ -74,8 +74,8 @@ extension Scenario {
         try world.stopCleanly()
     }
 
-    /// After a restart the store has another version of a clean block, and the ring is full.
-    func r4() throws {
+    /// Block 9, clean since before a restart, of which the store has another version now.
+    private func staleBlock() throws -> SimWorld {
         let world = try SimWorld.quiet()
         world.readGranules(9, 0..<4)
         for block in 1...3 { world.writeBlock(block) }
@@ -83,6 +83,12 @@ extension Scenario {
         try world.fsync()
         try world.crashAndContinue(.kill)
         world.store.touch(9)
+        return world
+    }
+
+    /// After a restart the store has another version of a clean block, and the ring is full.
+    func r4() throws {
+        let world = try staleBlock()
         try fillRing(world)
         world.readGranules(9, 0..<4)
         try world.finishAll(except: [.flush, .destage, .checkpoint])
@@ -134,13 +140,7 @@ extension Scenario {
     /// The record of a write waits for room while the store says that the block, clean since before
     /// a restart, has changed: the block is dropped, and the write must find a place anew.
     func r6() throws {
-        let world = try SimWorld.quiet()
-        world.readGranules(9, 0..<4)
-        for block in 1...3 { world.writeBlock(block) }
-        try world.finishAll()
-        try world.fsync()
-        try world.crashAndContinue(.kill)
-        world.store.touch(9)
+        let world = try staleBlock()
         world.startSync()
         try fillRing(world)
         world.readGranules(9, 0..<2)

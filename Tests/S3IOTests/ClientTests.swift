@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import S3IO
 import S3TestServers
+import TestSupport
 import Testing
 
 /// The store against a server that says what the test wants.
@@ -253,7 +254,7 @@ import Testing
         let client = setup.client
         let stub = setup.stub
         let canceller = Thread {
-            while stub.requests.isEmpty { usleep(1000) }
+            try? waitFor("the request") { !stub.requests.isEmpty }
             client.cancel()
         }
         canceller.start()

@@ -1,5 +1,6 @@
 import Foundation
 import S3TestServers
+import TestSupport
 import Testing
 
 /// The instrument itself: what tests and the bench measure with has to do what it says.

@@ -2,6 +2,7 @@ import BlockStore
 import Foundation
 import S3IO
 import S3TestServers
+import TestSupport
 import Testing
 
 /// The client against servers that break every rule: a clear error, bounded memory, and another

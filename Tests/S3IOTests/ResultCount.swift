@@ -1,15 +1,6 @@
 import Foundation
 import Testing
 
-/// Waits for a condition with a deadline, without a fixed delay.
-func waitFor(_ what: String, _ condition: () -> Bool) throws {
-    let deadline = Date(timeIntervalSinceNow: 60)
-    while !condition() {
-        try #require(Date() < deadline, "waited for \(what)")
-        usleep(2000)
-    }
-}
-
 /// Results of threads.
 final class ResultCount: @unchecked Sendable {
     // Both under the condition.
