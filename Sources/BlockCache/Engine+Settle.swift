@@ -38,11 +38,13 @@ extension Engine {
             stored(task.upload, asOf: task.upload.asOf, outcome.version)
         case .failure(let error):
             uncertain.insert(block)
-            if error.kind == .conflict {
+            if error.kind == .conflict, failureCounts[block] == nil {
+                // It is looked into at once; from the second time on after a pause.
                 statistics.storeErrors += 1
+                failureCounts[block] = 0
                 settle(task.upload)
             } else {
-                noteLate(block)
+                if error.kind != .conflict { noteLate(block) }
                 retry(task.upload, error)
             }
         }
@@ -195,6 +197,7 @@ extension Engine {
         }
         append(record)
         uncertain.remove(block)
+        failureCounts[block] = nil
         confirmations[block] = nil
         statistics.conflicts += 1
         let text =

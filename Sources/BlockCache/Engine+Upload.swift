@@ -205,7 +205,7 @@ extension Engine {
     func retry(_ upload: Upload, _ error: StoreError) {
         statistics.storeErrors += 1
         let block = upload.block
-        if failureCounts[block] == nil {
+        if failureCounts[block, default: 0] == 0 {
             log(.warning, "block \(block) not uploaded yet: \(error.message)")
         }
         let delay = retryDelay(block)

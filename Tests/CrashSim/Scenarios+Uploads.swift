@@ -220,4 +220,23 @@ extension Scenario {
         try world.require(world.isInConflict(0), "the block is in conflict")
         try world.require(world.store.asOf(0) == 0, "the store's content is untouched")
     }
+
+    /// The store says again and again that it has another version, and shows the one expected: it is
+    /// asked again after a pause, not at once.
+    func c5() throws {
+        let world = try SimWorld.uploading { $0.engine.storeHonorsConditions = true }
+        world.writeBlock(0)
+        for round in 0..<4 {
+            let upload = try world.sent()
+            upload.isPerformed = true
+            upload.uploaded = .failure(StoreError(.conflict, "another version"))
+            try world.finish(upload)
+            try world.finishAll(except: [.upload])
+            let isSentAgain = world.pending.contains { world.isKind($0, .upload) }
+            try world.require(isSentAgain == (round == 0), "a pause from the second time on")
+            world.wait(1000)
+        }
+        try world.finishAllChecked()
+        try world.drain("all is uploaded") { world.engine.state.dirtySlots > 0 }
+    }
 }

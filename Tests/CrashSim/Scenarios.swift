@@ -24,6 +24,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     case foreignWriteUnderBlindWrite = "C2"
     case foreignWriteUnderLostFill = "C3"
     case foreignWriteBetweenSessions = "C4"
+    case conditionFailsForNoReason = "C5"
     case checkpointBetweenPages = "S18"
     case readerHoldsLocation = "S19"
     case lostFill = "S24"
@@ -59,6 +60,7 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .foreignWriteUnderBlindWrite: try c2()
         case .foreignWriteUnderLostFill: try c3()
         case .foreignWriteBetweenSessions: try c4()
+        case .conditionFailsForNoReason: try c5()
         case .trims: try s14()
         case .checkpointBetweenPages: try s18()
         case .readerHoldsLocation: try s19()
