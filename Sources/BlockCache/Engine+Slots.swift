@@ -62,13 +62,34 @@ extension Engine {
     /// Keeps a few slots free, and serves those who wait for one.
     func pumpSlots() {
         reviveSlots()
-        while !freeSlots.isEmpty, let op = waitingForSlot.popFirst() { place(op) }
+        while !freeSlots.isEmpty, let op = waitingForSlot.popFirst() {
+            slotWaitSinceMs = now
+            place(op)
+        }
         let wanted = freeWanted + waitingForSlot.count
         let coming = freeSlots.count + pendingSlots.count
-        if coming < wanted { evict(max(wanted - coming, evictedTogether)) }
-        if freeSlots.count < wanted, let last = pendingSlots.last, last.lsn > journal.sealed {
+        // Earlier than they are needed, so that flushes that others ask for seal them.
+        if coming < wanted + evictedTogether, isBatchReady {
+            evict(max(wanted - coming, evictedTogether))
+        }
+        if freeSlots.count < freeWanted / 2 + waitingForSlot.count, let last = pendingSlots.last,
+            last.lsn > journal.sealed
+        {
             sealWanted = max(sealWanted, last.lsn)
         }
+    }
+
+    /// Whether it is time to evict: enough blocks are clean, no more will soon be, or somebody has
+    /// waited for them to gather.
+    private var isBatchReady: Bool {
+        state.cleanSlots >= evictedTogether || uploadsRunning == 0
+            || !waitingForSlot.isEmpty && now >= slotWaitSinceMs + configuration.gatherMs
+    }
+
+    /// Joins those who wait for a slot.
+    func queueForSlot(_ op: WriteOp) {
+        if waitingForSlot.isEmpty { slotWaitSinceMs = now }
+        waitingForSlot.append(op)
     }
 
     /// Most slots looked at in one event, which runs under the lock; the next event goes on from

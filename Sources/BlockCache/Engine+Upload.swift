@@ -135,7 +135,8 @@ extension Engine {
             return waitInReserve { [unowned self] in announce(upload, plan, isResumed: true) }
         }
         upload.intentLSN = append(record)
-        upload.sinceMs = now
+        if wave.count == 0 { wave.sinceMs = now }
+        wave.count += 1
         upload.task = UploadTask(
             upload: upload, block: block, buffer: plan.target, isZero: digest == nil,
             replacing: configuration.storeHonorsConditions
@@ -153,19 +154,19 @@ extension Engine {
     /// Intents made durable with one flush: nothing but a full wave, a little time, or somebody who
     /// waits for the store asks for it.
     private func commitIntents() {
-        guard let oldest = uploadsAnnounced.first, let newest = uploadsAnnounced.last else {
-            return
-        }
+        guard wave.count > 0, let newest = uploadsAnnounced.last else { return }
         let isWanted = isStopping || !remoteSyncs.isEmpty || !waitingForSlot.isEmpty
         let isAtRest = uploadsAnnounced.count == uploadsRunning
-        if uploadsAnnounced.count >= Self.waveWanted || isWanted && isAtRest
-            || now >= oldest.sinceMs + configuration.intentDelayMs
+        if wave.count >= waveWanted || isWanted && isAtRest
+            || now >= wave.sinceMs + configuration.intentDelayMs
         {
             durableWanted = max(durableWanted, newest.intentLSN)
+            wave = IntentWave(after: newest.intentLSN)
         }
     }
 
-    private static var waveWanted: Int { 64 }
+    /// As many as are sent while the next ones are announced.
+    private var waveWanted: Int { max(1, uploadsAhead / 2) }
 
     /// No PUT and no DELETE before its INTENT, and so the data it carries, is durable here (I8):
     /// otherwise a power cut could leave the store ahead of the cache file.
@@ -173,6 +174,8 @@ extension Engine {
         guard poison == nil else { return }
         while let upload = uploadsAnnounced.first, upload.intentLSN <= journal.durable {
             uploadsAnnounced.removeFirst()
+            // Another's flush was faster.
+            if upload.intentLSN > wave.after { wave.count -= 1 }
             uploadsReady.append(upload)
         }
         while uploadsSending < configuration.uploadsMax, let upload = uploadsReady.popFirst(),
@@ -185,6 +188,7 @@ extension Engine {
 
     /// What has not been sent stays dirty, to be sent by the next session.
     func abandonAnnounced() {
+        wave = IntentWave(after: wave.after)
         while let upload = uploadsAnnounced.popFirst() ?? uploadsReady.popFirst() { end(upload) }
     }
 

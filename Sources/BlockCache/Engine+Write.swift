@@ -114,7 +114,7 @@ extension Engine {
     }
 
     private func waitForSlot(_ op: WriteOp) {
-        if finalStage == .running { return waitingForSlot.append(op) }
+        if finalStage == .running { return queueForSlot(op) }
         complete(op, VolumeError(.stopped, "the volume is stopping"))
     }
 

@@ -17,6 +17,8 @@ public struct EngineConfiguration: Sendable {
     public var dirtyPagesMax = 2048
     /// How long an announced upload waits for others to share its flush.
     public var intentDelayMs: UInt64 = 200
+    /// How long a write that found no free slot lets evictions gather, to share their flushes.
+    public var gatherMs: UInt64 = 20
     /// See `BlockStore`.
     public var storeHonorsConditions = false
     public var storeLateMs: UInt64 = 0
@@ -67,6 +69,8 @@ package final class Engine {
     var isVerified: [Bool]
     var clockHand = 0
     var waitingForSlot: Fifo<WriteOp> = Fifo()
+    /// Since when the first of them waits, or the one before it was served.
+    var slotWaitSinceMs: UInt64 = 0
     var absent: AbsentBlocks
 
     // MARK: Journal (Engine+Journal)
@@ -106,6 +110,7 @@ package final class Engine {
     var uploadsSending = 0
     /// Intent recorded, not yet durable; in the order of their intents.
     var uploadsAnnounced: Fifo<Upload> = Fifo()
+    var wave = IntentWave(after: 0)
     /// Intent durable, not yet sent.
     var uploadsReady: Fifo<Upload> = Fifo()
 

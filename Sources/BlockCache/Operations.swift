@@ -245,8 +245,6 @@ package final class Upload: @unchecked Sendable {
     package var asOf: LSN = 0
     var task: UploadTask?
     package var intentLSN: LSN = 0
-    /// When the intent was recorded.
-    var sinceMs: UInt64 = 0
     /// What the store was seen to have, and this upload is to replace.
     var seen: ObjectVersion?
     /// Deletes a trimmed block that is in no slot.
@@ -256,6 +254,17 @@ package final class Upload: @unchecked Sendable {
         self.block = block
         self.isOfExtent = isOfExtent
     }
+}
+
+/// Intents recorded since a flush was last asked for: they share the next one.
+struct IntentWave {
+    /// Intents above this LSN belong to it.
+    let after: LSN
+    var count = 0
+    /// When the first of them was recorded.
+    var sinceMs: UInt64 = 0
+
+    init(after: LSN) { self.after = after }
 }
 
 /// What is going on with one block; exists only while something is.

@@ -184,8 +184,7 @@ extension Engine {
     var hasTimedWork: Bool {
         !dirtyQueue.isEmpty || !retryQueue.isEmpty || unsyncedSinceMs != nil
             || journal.sealed < journal.lastRecordLSN || state.slots.hasDirtyPages
-            || !uploadsAnnounced.isEmpty
-            || !state.zeros.isEmpty
+            || !uploadsAnnounced.isEmpty || !waitingForSlot.isEmpty || !state.zeros.isEmpty
     }
 
     /// Every block is in the store and nothing is under way.
