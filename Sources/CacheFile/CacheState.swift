@@ -14,9 +14,9 @@ public final class CacheState {
 
     /// The LSN that freed a slot or invalidated granules in it; it may be overwritten there only
     /// once that LSN is sealed (R4). 0 after recovery: everything replayed is sealed.
-    var reuseLSNs: [LSN]
+    var reuseLSNs: ZeroedArray<LSN>
     /// Goes up whenever a block joins or leaves the slot: late I/O recognises that it is late.
-    var incarnations: [UInt32]
+    var incarnations: ZeroedArray<UInt32>
 
     // MARK: Counts
 
@@ -46,8 +46,8 @@ public final class CacheState {
         self.slots = slots
         geometry = slots.geometry
         index = BlockIndex(slots: geometry.slotCount)
-        reuseLSNs = Array(repeating: 0, count: geometry.slotCount)
-        incarnations = Array(repeating: 0, count: geometry.slotCount)
+        reuseLSNs = ZeroedArray(count: geometry.slotCount)
+        incarnations = ZeroedArray(count: geometry.slotCount)
         regionCounts = Array(
             repeating: 0, count: Int(geometry.volumeBlocks / Self.regionBlocks) + 1)
     }

@@ -46,24 +46,29 @@ extension CacheFiles {
         data?.run()
         let sb = recovered.superblock
         let state = recovered.state
-        var dirtyBytes = 0
-        for slot in 0..<state.geometry.slotCount {
-            guard [.dirty, .conflict].contains(state.slots.state(slot)) else { continue }
-            dirtyBytes += state.local(slot: slot).count * state.geometry.granuleSize
-            let patches = state.patched(state.slots.block(slot))
-            dirtyBytes += patches.reduce(0) { $0 + $1.payloadBytes }
-        }
         return Inspection(
             superblock: sb, geometry: recovered.geometry,
             findings: recovered.findings + uploadFindings(state) + (data?.findings ?? []),
             dirtyBlocks: state.dirtySlots,
             cleanBlocks: state.cleanSlots, conflictBlocks: state.conflictSlots,
             zeroBlocks: state.zeros.blockCount, zeroExtents: state.zeros.count,
-            dirtyBytes: dirtyBytes,
+            dirtyBytes: dirtyBytes(state),
             replayGroups: recovered.scan.accepted.count, endLSN: recovered.scan.end.lsn,
             needsReplay: sb.state != Superblock.State.clean.rawValue,
             ringBytesUsed: Int(recovered.scan.end.position - sb.tail.position),
             data: data?.report)
+    }
+
+    private static func dirtyBytes(_ state: CacheState) -> Int {
+        guard state.dirtySlots + state.conflictSlots > 0 else { return 0 }
+        var bytes = 0
+        for slot in 0..<state.geometry.slotCount {
+            guard [.dirty, .conflict].contains(state.slots.state(slot)) else { continue }
+            bytes += state.local(slot: slot).count * state.geometry.granuleSize
+            let patches = state.patched(state.slots.block(slot))
+            bytes += patches.reduce(0) { $0 + $1.payloadBytes }
+        }
+        return bytes
     }
 
     private static func uploadFindings(_ state: CacheState) -> [Finding] {

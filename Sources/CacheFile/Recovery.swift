@@ -57,7 +57,9 @@ package struct Recovery {
         let seeds = SeedSpace(fileUUID: sb.fileUUID)
         let geometry = try ZoneTable.readGeometry(sb, file, seeds: seeds)
         let root = try RootTable.read(sb, geometry, file, seeds: seeds)
-        let state = try loadDirectory(root, geometry, seeds)
+        var directory = DirectoryLoad(root, geometry, seeds, pageReader)
+        let state = try directory.run()
+        findings += directory.findings
         var scan = try scanRing(sb, geometry, seeds)
         let badFills = try verifySlots(&scan, sb, geometry, seeds)
         try refuse(scan)
@@ -70,41 +72,6 @@ package struct Recovery {
 
     private mutating func note(_ code: String, _ severity: Finding.Severity, _ message: String) {
         findings.append(Finding(code, severity, message))
-    }
-
-    // MARK: Step 3: directory
-
-    private mutating func loadDirectory(
-        _ root: RootTable, _ geometry: Geometry, _ seeds: SeedSpace
-    ) throws(CacheFileError) -> CacheState {
-        let slots = SlotTable(geometry: geometry, seeds: seeds) { root.entries[$0].isWritten }
-        let buffer = AlignedBuffer(Geometry.pageSize)
-        for page in 0..<geometry.pageCount where root.entries[page].isWritten {
-            let entry = root.entries[page]
-            if try load(page, entry, copy: entry.copy, geometry, slots, buffer) { continue }
-            // Only a byte-equal mate may stand in, never an older page (I11).
-            if try load(page, entry, copy: 1 - entry.copy, geometry, slots, buffer) {
-                note(
-                    "PAGE_BAD", .warning,
-                    "directory page \(page): one copy is damaged, its mate is good")
-                continue
-            }
-            throw CacheFileError(.needsCheck, "PAGE_BAD: directory page \(page) is damaged")
-        }
-        let state = CacheState(slots: slots)
-        try DirectoryCheck.run(state)
-        return state
-    }
-
-    private func load(
-        _ page: Int, _ entry: RootTable.Entry, copy: Int, _ geometry: Geometry,
-        _ slots: SlotTable, _ buffer: AlignedBuffer
-    ) throws(CacheFileError) -> Bool {
-        try io { () throws(FileError) in
-            try pageReader.read(
-                into: buffer.mutableBytes, at: geometry.pageOffset(page, copy: copy))
-        }
-        return slots.adopt(page, buffer.bytes, crc: entry.crc, generation: entry.generation)
     }
 
     // MARK: Steps 4 and 5: journal
@@ -281,7 +248,7 @@ package struct Recovery {
             }
         }
         // Replayed records are all sealed now: nothing waits for their LSNs (R4).
-        for slot in state.reuseLSNs.indices { state.reuseLSNs[slot] = 0 }
+        state.reuseLSNs = ZeroedArray(count: state.geometry.slotCount)
         for block in state.patches.keys where state.slot(of: block) == nil {
             throw CacheFileError(
                 .needsCheck, "ENT_STATE: a patch of block \(block), which is in no slot")
@@ -350,37 +317,5 @@ extension MapRecord {
             if let crc = all.next(), !removed.contains(granule) { kept.crcs.append(crc) }
         }
         return kept
-    }
-}
-
-/// Checks every directory entry, builds the index and the counts.
-enum DirectoryCheck {
-    static func run(_ state: CacheState) throws(CacheFileError) {
-        let slots = state.slots
-        let all = GranuleSet.all(state.geometry.granulesPerBlock)
-        let volumeBlocks = state.geometry.volumeBlocks
-        try slots.scan(ahead: { state.index.prefetch($0) }) { seen throws(CacheFileError) in
-            let slot = seen.slot
-            if seen.block == SlotTable.freeBlock {
-                throw bad("ENT_STATE", slot, "free, in state \(seen.state)")
-            }
-            guard seen.block < volumeBlocks else {
-                throw bad("ENT_RANGE", slot, "block \(seen.block)")
-            }
-            guard let known = SlotState(rawValue: seen.state),
-                [.clean, .dirty, .conflict].contains(known)
-            else { throw bad("ENT_STATE", slot, "state \(seen.state)") }
-            guard Base.Kind(rawValue: seen.baseKind) != nil,
-                seen.flags & ~SlotTable.zeroBaseFlag == 0, all.isSuperset(of: slots.valid(slot))
-            else { throw bad("ENT_STATE", slot, "flags or bitmap") }
-            let isNew = state.index.insertIfAbsent(seen.block, slot: slot) { slots.block($0) }
-            guard isNew else { throw bad("ENT_DUP_BLOCK", slot, "block \(seen.block)") }
-            state.count(known, 1)
-            state.countRegion(of: seen.block, 1)
-        }
-    }
-
-    private static func bad(_ code: String, _ slot: Int, _ what: String) -> CacheFileError {
-        CacheFileError(.needsCheck, "\(code): directory entry of slot \(slot) (\(what))")
     }
 }

@@ -33,7 +33,8 @@ public final class SlotTable {
 
     public let geometry: Geometry
     public let seeds: SeedSpace
-    private let pages: UnsafeMutableRawPointer
+    private let memory: ZeroedMemory
+    private var pages: UnsafeMutableRawPointer { memory.base }
     /// Pages changed since the last checkpoint took them.
     private var isDirty: [Bool]
     private(set) var dirtyPages: [Int] = []
@@ -45,17 +46,11 @@ public final class SlotTable {
         self.geometry = geometry
         self.seeds = seeds
         isDirty = Array(repeating: false, count: geometry.pageCount)
-        let bytes = geometry.pageCount * Geometry.pageSize
-        guard let memory = calloc(geometry.pageCount, Geometry.pageSize) else {
-            fatalError("out of memory (\(bytes) bytes for the slot directory)")
-        }
-        pages = memory
+        memory = ZeroedMemory(geometry.pageCount * Geometry.pageSize)
         for page in 0..<geometry.pageCount where geometry.isHot(page) && !isLoaded(page) {
             clearHotPage(page)
         }
     }
-
-    deinit { free(pages) }
 
     private func clearHotPage(_ page: Int) {
         let base = pages + page * Geometry.pageSize + Geometry.pageHeaderSize
@@ -253,16 +248,19 @@ public final class SlotTable {
 
     public func generation(_ number: Int) -> UInt32 { page(number).field(24) }
 
-    /// Takes a page read from the file. False when it is not exactly the page that the root names.
-    package func adopt(
-        _ number: Int, _ bytes: UnsafeRawBufferPointer, crc: UInt32, generation: UInt32
-    ) -> Bool {
-        guard bytes.field(28, UInt32.self) == crc, bytes.field(24, UInt32.self) == generation else {
-            return false
-        }
+    /// Has a page read into its place. False, and it holds nothing then, when it is not exactly the
+    /// page that the root names.
+    package func adopt<Failure: Error>(
+        _ number: Int, crc: UInt32, generation: UInt32,
+        _ read: (UnsafeMutableRawBufferPointer) throws(Failure) -> Void
+    ) throws(Failure) -> Bool {
         let target = page(number)
-        target.copyMemory(from: bytes)
-        if isIntact(target, number, crc: crc) { return true }
+        try read(target)
+        if target.field(28, UInt32.self) == crc, target.field(24, UInt32.self) == generation,
+            isIntact(target, number, crc: crc)
+        {
+            return true
+        }
         memset(pages + number * Geometry.pageSize, 0, Geometry.pageSize)
         if geometry.isHot(number) { clearHotPage(number) }
         return false
@@ -300,31 +298,46 @@ public final class SlotTable {
         let baseKind: UInt8
     }
 
-    /// Goes through all slots in order, without looking each one up; used ones come a few later
-    /// than `ahead` has heard of their blocks.
+    /// Goes through the slots of a hot page in order, without looking each one up; used ones come
+    /// after `ahead` has heard of their blocks.
     @inline(__always)
     func scan<Failure: Error>(
-        ahead: (UInt64) -> Void, _ body: (Seen) throws(Failure) -> Void
+        _ number: Int, ahead: (UInt64) -> Void, _ body: (Seen) throws(Failure) -> Void
     ) throws(Failure) {
-        for number in 0..<geometry.pageCount where geometry.isHot(number) {
-            let range = geometry.slots(inHotPage: number)
-            let first =
-                UnsafeRawPointer(pages) + (number * Geometry.pageSize + Geometry.pageHeaderSize)
-            for index in 0..<range.count {
-                let entry = first + index * Geometry.hotEntrySize
-                ahead(UInt64(littleEndian: entry.load(as: UInt64.self)))
-            }
-            for (index, slot) in range.enumerated() {
-                let entry = first + index * Geometry.hotEntrySize
-                let block = UInt64(littleEndian: entry.load(as: UInt64.self))
-                let word = UInt32(littleEndian: entry.load(fromByteOffset: 32, as: UInt32.self))
-                if block == Self.freeBlock && word & 0xff == 0 { continue }
-                try body(
-                    Seen(
-                        slot: slot, block: block, state: UInt8(truncatingIfNeeded: word),
-                        flags: UInt8(truncatingIfNeeded: word >> 8),
-                        baseKind: UInt8(truncatingIfNeeded: word >> 16)))
+        let range = geometry.slots(inHotPage: number)
+        let first = UnsafeRawPointer(pages) + (number * Geometry.pageSize + Geometry.pageHeaderSize)
+        for index in 0..<range.count {
+            let entry = first + index * Geometry.hotEntrySize
+            ahead(UInt64(littleEndian: entry.load(as: UInt64.self)))
+        }
+        for (index, slot) in range.enumerated() {
+            let entry = first + index * Geometry.hotEntrySize
+            let block = UInt64(littleEndian: entry.load(as: UInt64.self))
+            let word = UInt32(littleEndian: entry.load(fromByteOffset: 32, as: UInt32.self))
+            if block == Self.freeBlock && word & 0xff == 0 { continue }
+            try body(
+                Seen(
+                    slot: slot, block: block, state: UInt8(truncatingIfNeeded: word),
+                    flags: UInt8(truncatingIfNeeded: word >> 8),
+                    baseKind: UInt8(truncatingIfNeeded: word >> 16)))
+        }
+    }
+
+    /// A slot of a cold page whose bitmap has bits of granules that no block has.
+    func slotWithForeignBits(_ number: Int) -> Int? {
+        let all = GranuleSet.all(geometry.granulesPerBlock)
+        let (zone, inZone) = geometry.pageIdentity(number)
+        let first = UnsafeRawPointer(pages) + (number * Geometry.pageSize + Geometry.pageHeaderSize)
+        for index in 0..<geometry.coldPerPage {
+            let entry = first + index * geometry.coldEntrySize
+            for word in 0..<geometry.bitmapBytes / 8 {
+                let bits = UInt64(
+                    littleEndian: entry.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self))
+                if bits & ~all[word: word] != 0 {
+                    return zone * geometry.slotsPerZone + inZone * geometry.coldPerPage + index
+                }
             }
         }
+        return nil
     }
 }

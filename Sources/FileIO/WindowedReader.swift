@@ -1,7 +1,7 @@
 /// Reads a file past the page cache, in large aligned pieces that neighbouring reads share.
 ///
 /// Recovery uses it: what the page cache holds may be what a failed flush never brought to the
-/// medium, and only the medium counts. Not thread-safe.
+/// medium, and only the medium counts. What is read in order is read ahead. Not thread-safe.
 public final class WindowedReader {
     public static let windowBytes = 1 << 20
     /// Directory copies, their mates, the root and the ring are read side by side.
@@ -18,11 +18,18 @@ public final class WindowedReader {
     private let size: Int
     private var windows: [Window] = []
     private var uses = 0
+    /// Windows asked for one after the other so far; a thread is worth it only for many.
+    private var windowsInOrder = 0
+    private static let windowsBeforeAhead = 4
+    private static let windowsAhead = 3
+    private var ahead: ReadAhead?
 
     public init(_ file: any FileIO) throws(FileError) {
         self.file = file
         size = try file.size()
     }
+
+    deinit { ahead?.close() }
 
     /// Fills `target` from `offset`. Throws `.shortFile` beyond the end. Blocks: disk reads.
     public func read(into target: UnsafeMutableRawBufferPointer, at offset: Int) throws(FileError) {
@@ -52,7 +59,14 @@ public final class WindowedReader {
         // The last bytes of a file that is no multiple of 4 KiB can only be read cached.
         let isTail = start >= whole
         let end = isTail ? size : min(start + Self.windowBytes, whole)
-        let buffer = try load(start, end, isTail ? .cached : .direct)
+        if windows.contains(where: { $0.range.upperBound == start }) { windowsInOrder += 1 }
+        let buffer: AlignedBuffer
+        if let early = ahead?.take(start) {
+            buffer = early
+        } else {
+            buffer = try load(start, end, isTail ? .cached : .direct)
+        }
+        readAhead(from: end, to: whole)
         if windows.count == Self.windowsMax,
             let oldest = windows.indices.min(by: { windows[$0].lastUse < windows[$1].lastUse })
         {
@@ -61,6 +75,13 @@ public final class WindowedReader {
         let fresh = Window(start: start, buffer: buffer, lastUse: uses)
         windows.append(fresh)
         return fresh
+    }
+
+    private func readAhead(from start: Int, to end: Int) {
+        guard windowsInOrder >= Self.windowsBeforeAhead else { return }
+        if ahead == nil { ahead = ReadAhead(file) }
+        let starts = stride(from: start, to: end, by: Self.windowBytes).prefix(Self.windowsAhead)
+        ahead?.want(starts.map { $0..<min($0 + Self.windowBytes, end) })
     }
 
     /// One unreadable place must not hide its neighbours: then only the page asked for is read.

@@ -5,11 +5,11 @@ import Glibc
 ///
 /// `@unchecked Sendable`: the two handles are created here, live as long as the object, and are
 /// meant for any thread.
-final class Condition: @unchecked Sendable {
+package final class Condition: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let condition: UnsafeMutablePointer<pthread_cond_t>
 
-    init() {
+    package init() {
         mutex = .allocate(capacity: 1)
         condition = .allocate(capacity: 1)
         pthread_mutex_init(mutex, nil)
@@ -28,17 +28,17 @@ final class Condition: @unchecked Sendable {
     }
 
     @inline(__always)
-    func withLock<Result>(_ body: () throws -> Result) rethrows -> Result {
+    package func withLock<Result>(_ body: () throws -> Result) rethrows -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         return try body()
     }
 
     /// Only under the lock. Blocks until signalled; may also return without reason.
-    func wait() { pthread_cond_wait(condition, mutex) }
+    package func wait() { pthread_cond_wait(condition, mutex) }
 
     /// Only under the lock. Blocks until signalled or until `ms` have passed.
-    func wait(ms: UInt64) {
+    package func wait(ms: UInt64) {
         var until = timespec()
         clock_gettime(CLOCK_MONOTONIC, &until)
         let nanoseconds = until.tv_nsec + Int(ms % 1000) * 1_000_000
@@ -47,14 +47,14 @@ final class Condition: @unchecked Sendable {
         pthread_cond_timedwait(condition, mutex, &until)
     }
 
-    func signal() { pthread_cond_signal(condition) }
-    func broadcast() { pthread_cond_broadcast(condition) }
+    package func signal() { pthread_cond_signal(condition) }
+    package func broadcast() { pthread_cond_broadcast(condition) }
 }
 
 /// A thread that runs a closure; joined by its owner.
 ///
 /// All signals are blocked in it: one thread of the program handles them.
-final class Worker: @unchecked Sendable {
+package final class Worker: @unchecked Sendable {
     private final class Body {
         let name: String
         let run: @Sendable () -> Void
@@ -67,7 +67,7 @@ final class Worker: @unchecked Sendable {
     /// Set once, before the object is shared.
     private var thread = pthread_t()
 
-    init(name: String, _ run: @escaping @Sendable () -> Void) {
+    package init(name: String, _ run: @escaping @Sendable () -> Void) {
         let context = Unmanaged.passRetained(Body(name, run)).toOpaque()
         var all = sigset_t()
         var old = sigset_t()
@@ -79,7 +79,7 @@ final class Worker: @unchecked Sendable {
     }
 
     /// Blocks until the closure has returned.
-    func join() { pthread_join(thread, nil) }
+    package func join() { pthread_join(thread, nil) }
 
     fileprivate static func enter(_ context: UnsafeMutableRawPointer) {
         let body = Unmanaged<Body>.fromOpaque(context).takeRetainedValue()

@@ -1,0 +1,90 @@
+// Step 3 of recovery: the directory pages that the root names, each checked, with the index and the
+// counts that follow from them. docs/format.md, "Recovery".
+
+import FileIO
+import Journal
+
+struct DirectoryLoad {
+    private let root: RootTable
+    private let geometry: Geometry
+    private let reader: WindowedReader
+    private let slots: SlotTable
+    private let state: CacheState
+    private(set) var findings: [Finding] = []
+
+    init(
+        _ root: RootTable, _ geometry: Geometry, _ seeds: SeedSpace, _ reader: WindowedReader
+    ) {
+        self.root = root
+        self.geometry = geometry
+        self.reader = reader
+        slots = SlotTable(geometry: geometry, seeds: seeds) { root.entries[$0].isWritten }
+        state = CacheState(slots: slots)
+    }
+
+    /// Blocks: reads the directory once. Each page is judged while it is in the processor's cache.
+    mutating func run() throws(CacheFileError) -> CacheState {
+        for page in 0..<geometry.pageCount where root.entries[page].isWritten {
+            try load(page)
+            if geometry.isHot(page) { try checkHot(page) } else { try checkCold(page) }
+        }
+        return state
+    }
+
+    private mutating func load(_ page: Int) throws(CacheFileError) {
+        let copy = root.entries[page].copy
+        if try load(page, copy: copy) { return }
+        // Only a byte-equal mate may stand in, never an older page (I11).
+        guard try load(page, copy: 1 - copy) else {
+            throw CacheFileError(.needsCheck, "PAGE_BAD: directory page \(page) is damaged")
+        }
+        findings.append(
+            Finding(
+                "PAGE_BAD", .warning,
+                "directory page \(page): one copy is damaged, its mate is good"))
+    }
+
+    private func load(_ page: Int, copy: Int) throws(CacheFileError) -> Bool {
+        let entry = root.entries[page]
+        let offset = geometry.pageOffset(page, copy: copy)
+        return try io { [reader, slots] () throws(FileError) in
+            try slots.adopt(page, crc: entry.crc, generation: entry.generation) {
+                target throws(FileError) in try reader.read(into: target, at: offset)
+            }
+        }
+    }
+
+    private func checkHot(_ page: Int) throws(CacheFileError) {
+        let slots = slots
+        let state = state
+        try slots.scan(page, ahead: { state.index.prefetch($0) }) { seen throws(CacheFileError) in
+            let slot = seen.slot
+            if seen.block == SlotTable.freeBlock {
+                throw Self.bad("ENT_STATE", slot, "free, in state \(seen.state)")
+            }
+            guard seen.block < geometry.volumeBlocks else {
+                throw Self.bad("ENT_RANGE", slot, "block \(seen.block)")
+            }
+            guard let known = SlotState(rawValue: seen.state),
+                known == .clean || known == .dirty || known == .conflict
+            else { throw Self.bad("ENT_STATE", slot, "state \(seen.state)") }
+            guard Base.Kind(rawValue: seen.baseKind) != nil,
+                seen.flags & ~SlotTable.zeroBaseFlag == 0
+            else { throw Self.bad("ENT_STATE", slot, "flags or base") }
+            let isNew = state.index.insertIfAbsent(seen.block, slot: slot) { slots.block($0) }
+            guard isNew else { throw Self.bad("ENT_DUP_BLOCK", slot, "block \(seen.block)") }
+            state.count(known, 1)
+            state.countRegion(of: seen.block, 1)
+        }
+    }
+
+    private func checkCold(_ page: Int) throws(CacheFileError) {
+        if let slot = slots.slotWithForeignBits(page) {
+            throw Self.bad("ENT_STATE", slot, "bitmap")
+        }
+    }
+
+    private static func bad(_ code: String, _ slot: Int, _ what: String) -> CacheFileError {
+        CacheFileError(.needsCheck, "\(code): directory entry of slot \(slot) (\(what))")
+    }
+}
