@@ -24,6 +24,10 @@ package enum Mark: Int, CaseIterable, Sendable {
     case trims, trimmedRanges, trimsWaiting, extentDeletes, extentsCarried, extentsCleaned
     case writtenInExtent, evictedInExtent, crashLongTrim, crashWithExtents
     case checkpoints, continued, cleanStops, stopsWithDirty, poisoned, markedPoisoned
+    // What became of a disk that lied.
+    case damagedHistories, damageRefused, damageSurvived, damageLivedWith
+    case damagedEnd, storeAhead
+    case readBad, destagedBad, bytesBad, readRefused, writeRefused
 }
 
 /// Ways in which recovery goes on after it has read the log.

@@ -31,7 +31,7 @@ package enum History {
     ) throws(Violation) {
         let probePercent = random.pick([10, 25, 50])
         let crashEvery = random.pick([15, 40, 120])
-        let endsWithFault = random.chance(15)
+        let ending = random.below(100)
         for _ in 0..<steps {
             world.step()
             try world.raise()
@@ -43,7 +43,11 @@ package enum History {
             if random.below(400) == 0 { try world.stopCleanly() }
             try world.raise()
         }
-        if endsWithFault { try FaultHistory.finish(world) } else { try world.stopCleanly() }
+        switch ending {
+        case ..<15: try FaultHistory.finish(world)
+        case ..<50: try DamageHistory.finish(world)
+        default: try world.stopCleanly()
+        }
         try world.raise()
     }
 }

@@ -42,6 +42,12 @@ extension SimWorld {
         }
     }
 
+    /// Whether bad bytes are what was to be found.
+    func foundDamage(_ mark: Mark) -> Bool {
+        if isDamaged { coverage.hit(mark) }
+        return isDamaged
+    }
+
     func end(_ item: PendingItem, _ tell: () -> Void) {
         pending.removeAll { $0 === item }
         tell()
@@ -55,7 +61,7 @@ extension SimWorld {
         if !item.isPerformed {
             runner.run(task.plan)
             item.isPerformed = true
-            if !task.plan.badGranules.isEmpty {
+            if !task.plan.badGranules.isEmpty, !foundDamage(.readBad) {
                 broken("block \(task.plan.block): granules \(task.plan.badGranules.runs) read bad")
             }
             if random.chance(50) { return }
@@ -72,7 +78,9 @@ extension SimWorld {
                 put(item, task.writes(geometry).map { ([$0.bytes], $0.offset) })
                 return
             }
-            broken("block \(task.plan.block): destage reads bad granules")
+            if !foundDamage(.destagedBad) {
+                broken("block \(task.plan.block): destage reads bad granules")
+            }
         }
         note("destaged block \(task.plan.block)")
         end(item) { engine.destaged(task, item.error) }

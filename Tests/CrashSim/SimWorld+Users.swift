@@ -145,7 +145,9 @@ extension SimWorld {
         writesWaiting -= 1
         note("answer to write at \(user.offset): \(error?.message ?? "done")")
         if let error {
-            if error.kind == .damaged || error.kind == .io { broken("write: \(error.message)") }
+            if error.kind == .damaged || error.kind == .io, !foundDamage(.writeRefused) {
+                broken("write: \(error.message)")
+            }
             if error.kind == .poisoned, !hasFault { broken("poisoned: \(error.message)") }
             return
         }
@@ -206,6 +208,7 @@ extension SimWorld {
             }
         case .failure(let error):
             if error.kind == .store || error.kind == .poisoned && hasFault { return }
+            if error.kind == .damaged, foundDamage(.readRefused) { return }
             broken("read of \(range): \(error.message)")
         }
     }

@@ -37,6 +37,12 @@ package final class SimWorld: @unchecked Sendable {
     var isStopping = false
     /// A write or flush of the cache file was made to fail.
     var hasFault = false
+    /// The disk has lied: bytes may be found bad, and must be.
+    var isDamaged = false
+    /// What was sealed, and before that: the last that two things on the medium say.
+    private var sealed: [LSN] = [0, 0]
+    /// Sure to be found after one lie of the disk.
+    var damagedFloor: LSN = 0
     var isMarkedPoisoned = false
     /// Ring position of the newest PAD.
     var lastPad: UInt64?
@@ -78,6 +84,12 @@ package final class SimWorld: @unchecked Sendable {
         attach()
     }
 
+    /// From now on the disk has lied. What rots may be the one thing that says what is sealed.
+    func becomeDamaged() {
+        isDamaged = true
+        damagedFloor = sealed[0]
+    }
+
     /// Begins to serve with the engine of a session just opened.
     func attach() {
         engine.trace = { [unowned self] record, lsn in traced(record, lsn) }
@@ -90,6 +102,7 @@ package final class SimWorld: @unchecked Sendable {
         writesWaiting = 0
         isStopping = false
         checkpointsAtMount = 0
+        sealed = [engine.journal.sealed, engine.journal.sealed]
         note("session \(engine.journal.session) at LSN \(engine.journal.assigned)")
         takeWork()
     }
@@ -202,6 +215,7 @@ package final class SimWorld: @unchecked Sendable {
     func settle() {
         takeWork()
         engine.checkInvariants()
+        if engine.journal.sealed > sealed[1] { sealed = [sealed[1], engine.journal.sealed] }
         let journal = (engine.journal.assigned, engine.journal.written, engine.journal.durable)
         if engine.poison == nil {
             if journal.1 > oracle.written {

@@ -53,7 +53,11 @@ struct CrashSimulationTests {
             "CRASHSIM seed=1..\(seed - 1) images=\(total.images) distinct=\(total.distinct.count) "
                 + "violations=\(total.violations)")
         let missing = total.missing(
-            Self.imagesMin / 2000, but: [.pageMateUsed: 1, .crashPadWrite: 1, .evictedInExtent: 1])
+            Self.imagesMin / 2000,
+            but: [
+                .pageMateUsed: 1, .crashPadWrite: 1, .evictedInExtent: 1, .storeAhead: 1,
+                .destagedBad: 1, .readRefused: 10, .writeRefused: 10,
+            ])
         #expect(missing.isEmpty, "branches that the histories no longer reach")
         let cells = total.missingCells(Self.imagesMin / 3000)
         #expect(cells.isEmpty, "records that no longer meet these branches of recovery")
