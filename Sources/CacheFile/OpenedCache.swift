@@ -151,8 +151,12 @@ public enum SessionStart {
         let geometry = recovered.geometry
         let old = recovered.superblock
         return try io { () throws(FileError) in
-            if !recovered.superblocks.badCopies.isEmpty {
-                try SuperblockSet.write(old, to: file) { geometry.superblockOffset($0) }
+            let bad = recovered.superblocks.badCopies
+            if !bad.isEmpty {
+                // Not the good one: a power cut must not find both half written.
+                try SuperblockSet.write(old, copies: bad, to: file) {
+                    geometry.superblockOffset($0)
+                }
                 try file.flush()
             }
             var sb = old.successor()

@@ -148,11 +148,12 @@ public struct SuperblockSet: Sendable {
 
     // MARK: Writing
 
-    /// Writes a superblock to its two copies. Not durable before a flush that starts later.
-    package static func write(_ sb: Superblock, to file: any FileIO, offset: (Int) -> Int)
-        throws(FileError)
-    {
-        for copy in sb.copies {
+    /// Writes a superblock to its two copies, or some of them. Not durable before a flush that starts
+    /// later.
+    package static func write(
+        _ sb: Superblock, copies: [Int]? = nil, to file: any FileIO, offset: (Int) -> Int
+    ) throws(FileError) {
+        for copy in copies ?? Array(sb.copies) {
             let buffer = sb.encode(copy: UInt32(copy))
             try file.write(buffer.bytes, at: offset(copy), .cached)
             extendLifetime(buffer)

@@ -18,7 +18,10 @@ package enum Scenario: String, CaseIterable, Sendable {
     case writeDuringUpload = "S10"
     case answerLost = "S11"
     case nothingSentBeforeIntent = "S12"
+    case patchOutlivesLaps = "S13"
     case trims = "S14"
+    case rottenPage = "S15"
+    case rottenSuperblock = "S16"
     case lateUpload = "S22"
     case foreignWriter = "C1"
     case foreignWriteUnderBlindWrite = "C2"
@@ -61,7 +64,10 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .foreignWriteUnderLostFill: try c3()
         case .foreignWriteBetweenSessions: try c4()
         case .conditionFailsForNoReason: try c5()
+        case .patchOutlivesLaps: try s13()
         case .trims: try s14()
+        case .rottenPage: try s15()
+        case .rottenSuperblock: try s16()
         case .checkpointBetweenPages: try s18()
         case .readerHoldsLocation: try s19()
         case .lostFill: try s24()

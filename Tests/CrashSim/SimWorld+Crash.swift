@@ -206,10 +206,10 @@ extension SimWorld {
     }
 
     /// A clean stop, with crash images on the way, and what it must leave.
-    func stopCleanly() throws(Violation) {
+    func stopCleanly(uploads: Bool? = nil) throws(Violation) {
         isStopping = true
-        try drain("users finish") { usersRunning > 0 }
-        let uploads = random.chance(70)
+        if usersRunning > 0 { try drain("users finish") { usersRunning > 0 } }
+        let uploads = uploads ?? random.chance(70)
         engine.beginStop()
         settle()
         if uploads {
