@@ -182,6 +182,19 @@ extension Engine {
         }
     }
 
+    /// Whether all that has to be carried before the tail can move has room (I9). Asked by tests.
+    var canCarry: Bool {
+        let middle = journal.tail + UInt64(journal.usedBytes / 2)
+        let patches = state.patches(before: middle)
+        var bytes = patches.count * 1200
+        for intent in state.intents(before: middle) {
+            bytes += Record.intent(intent.record).encodedSize(geometry)
+        }
+        bytes += state.zeros.before(middle).count * 64
+        return journal.hasRoomToCarry(
+            recordBytes: bytes, dataBytes: patches.count * geometry.granuleSize)
+    }
+
     private func carry(_ intent: Intent) -> Bool {
         var record = intent.record
         guard let slot = state.slot(of: record.block) else { return true }

@@ -269,6 +269,8 @@ package final class Engine {
         precondition(readers > 0 || ringPins.isEmpty, "a ring pin was left behind")
         precondition(state.usedSlots <= geometry.slotCount)
         state.zeros.checkInvariants()
+        precondition(
+            poison != nil || !checkpointStage.isIdle || canCarry, "I9: no room left to carry")
         precondition(state.zeros.count <= geometry.ring.extentsMax, "I9: more than can be carried")
     }
 }
