@@ -191,7 +191,7 @@ extension Engine {
             .writeSlot(
                 SlotWrite(
                     block: block, slot: slot, granules: wanted, buffer: buffer, firstGranule: 0,
-                    purpose: .fill(answer), incarnation: state.incarnation(slot))))
+                    purpose: .fill(answer), incarnation: state.incarnation(slot), geometry)))
     }
 
     /// The store has no such block: what is missing of a cached one is zeros from now on (I10).

@@ -135,6 +135,7 @@ extension Engine {
             reply { done(nil) }
         }
         checkpointFlushed(flushCovers)
+        spaceFlushed()
         pump()
     }
 
@@ -220,10 +221,11 @@ extension Engine {
         let wanted =
             durableWanted > journal.durable && journal.written > journal.durable
             && (journal.written >= durableWanted || !journal.hasUnwritten)
-        if wanted || sealNeedsFlush || checkpointStage.needsFlush {
+        if wanted || sealNeedsFlush || checkpointStage.needsFlush || resizeStage.needsFlush {
             _ = journal.beginFlush()
             flushCovers = checkpointStage.flushPoint
-            work.append(.flush)
+            flushCoversSpace = resizeStage.needsFlush
+            work.append(.flush(all: flushCoversSpace))
         }
     }
 

@@ -121,7 +121,8 @@ extension Engine {
         work.append(
             .destage(
                 DestageTask(
-                    plan: plan, slot: slot, incarnation: state.incarnation(slot), items: items)))
+                    plan: plan, slot: slot, incarnation: state.incarnation(slot), items: items,
+                    geometry)))
         return true
     }
 
@@ -156,7 +157,7 @@ extension Engine {
 
     // MARK: Checkpoint
 
-    private func startCheckpoint() {
+    func startCheckpoint() {
         carry()
         journal.closeOpen()
         let oldest = state.oldestNeeded()
@@ -270,6 +271,7 @@ extension Engine {
             let isWanted = !waitingForRoom.isEmpty || !waitingInReserve.isEmpty
             reclaimTarget = isWanted && hasMoved ? journal.end : nil
             if finalStage == .checkpointing { finalStage = .done }
+            switchedOver()
         default:
             break
         }
@@ -298,7 +300,7 @@ extension Engine {
     /// Nothing is under way and the journal has nothing that the slots lack: the last checkpoint.
     private func finalCheckpoint() {
         guard checkpointStage.isIdle, destagesRunning == 0, active.isEmpty, acks.isEmpty,
-            waitingInReserve.isEmpty, trims.isEmpty
+            waitingInReserve.isEmpty, trims.isEmpty, movesRunning.isEmpty, resizeStage.isNone
         else { return }
         finalStage = .checkpointing
         startCheckpoint()

@@ -30,7 +30,7 @@ extension Engine {
 
     /// Gives back a slot that `takeSlot` gave and no record has named; a write into it may have
     /// happened, but no record names its bytes.
-    func returnSlot(_ slot: Int) { freeSlots.append(UInt32(slot)) }
+    func returnSlot(_ slot: Int) { release(UInt32(slot)) }
 
     /// A record has freed the slot.
     func noteFreed(_ slot: Int, lsn: LSN) {
@@ -45,7 +45,7 @@ extension Engine {
             guard let first = pendingSlots.first, first.lsn <= journal.sealed else { return }
             pendingSlots.removeFirst()
             if slotIO[first.slot] == 0 {
-                freeSlots.append(UInt32(first.slot))
+                release(UInt32(first.slot))
             } else {
                 pendingSlots.append(first)
             }
@@ -53,11 +53,11 @@ extension Engine {
     }
 
     /// Slots kept free, so that a writer does not wait for the next ones to be sealed.
-    var freeWanted: Int { max(1, min(geometry.slotCount / 16, 1024)) }
+    var freeWanted: Int { max(1, min(usableSlots / 16, 1024)) }
 
     /// Blocks evicted together. Sealing them takes two flushes, so that few at a time would make
     /// the disk of the cache file flush all the time.
-    var evictedTogether: Int { max(1, min(geometry.slotCount / 6, 1024)) }
+    var evictedTogether: Int { max(1, min(usableSlots / 6, 1024)) }
 
     /// Keeps a few slots free, and serves those who wait for one.
     func pumpSlots() {

@@ -20,14 +20,14 @@ extension Engine {
     /// Whether due times are ignored: stopping, an fsync waits for the store, or space is short.
     var isUrgent: Bool {
         isStopping || !remoteSyncs.isEmpty || !waitingForSlot.isEmpty || !waitingForExtents.isEmpty
-            || state.dirtySlots * 4 > geometry.slotCount * 3
-            || geometry.slotCount - state.dirtySlots < freeWanted + 2 * evictedTogether
+            || state.dirtySlots * 4 > usableSlots * 3
+            || usableSlots - state.dirtySlots < freeWanted + 2 * evictedTogether
     }
 
     /// Most uploads begun at a time. More than are sent, so that one flush makes the intents of many
     /// durable; each holds a copy of its block.
     private var uploadsAhead: Int {
-        let ahead = min(Self.uploadBytesMax / geometry.blockSize, 256, geometry.slotCount / 4)
+        let ahead = min(Self.uploadBytesMax / geometry.blockSize, 256, usableSlots / 4)
         return max(configuration.uploadsMax, ahead)
     }
 

@@ -133,7 +133,7 @@ extension Engine {
                 SlotWrite(
                     block: op.block, slot: slot, granules: granules, buffer: op.buffer,
                     firstGranule: op.granules.lowerBound, purpose: .user(op),
-                    incarnation: state.incarnation(slot))))
+                    incarnation: state.incarnation(slot), geometry)))
     }
 
     /// The slot write of a part has returned: now, and not before, its record may be made (I2).

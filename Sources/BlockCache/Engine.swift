@@ -38,11 +38,11 @@ public struct EngineConfiguration: Sendable {
 /// I/O it wants in `takeWork()`. Production threads call it under one short lock and do the work
 /// outside it; the simulation drives the same code with a seeded scheduler. Not thread-safe.
 ///
-/// The safety argument is in docs/format.md: the LSN ladder, rules R1-R9, invariants I1-I22.
+/// The safety argument is in docs/format.md: the LSN ladder, rules R1-R9, invariants I1-I23.
 package final class Engine {
     package let configuration: EngineConfiguration
     let file: any FileIO
-    package let geometry: Geometry
+    package internal(set) var geometry: Geometry
     package let seeds: SeedSpace
     package let state: CacheState
     let checkpointer: Checkpointer
@@ -100,6 +100,20 @@ package final class Engine {
     var reclaimTarget: UInt64?
     var finalStage = FinalStage.running
 
+    // MARK: Size (Engine+Resize)
+
+    package internal(set) var resizeStage = ResizeStage.none
+    /// How many slots the file is to have.
+    var slotsWanted: Int
+    /// Free for good, of those that are to go.
+    var retiredSlots: [UInt32] = []
+    /// Slots whose blocks are being copied away.
+    var movesRunning: Set<Int> = []
+    /// The next slot to be looked at, counted from the first that goes.
+    var resizeHand = 0
+    var resizeRestsUntil: UInt64 = 0
+    var flushCoversSpace = false
+
     // MARK: Uploads (Engine+Upload)
 
     var dirtyQueue: Fifo<(block: UInt64, dueMs: UInt64)> = Fifo()
@@ -151,6 +165,7 @@ package final class Engine {
         isVolatile = cache.isVolatile
         journal = cache.makeJournal()
         diskTail = journal.tail
+        slotsWanted = cache.geometry.slotCount
         slotIO = Array(repeating: 0, count: cache.geometry.slotCount)
         isReferenced = Array(repeating: false, count: cache.geometry.slotCount)
         isVerified = Array(repeating: false, count: cache.geometry.slotCount)
@@ -182,6 +197,7 @@ package final class Engine {
         pumpSlots()
         pumpRoom()
         pumpUploads()
+        pumpResize()
         pumpReclaim()
         pumpCheckpoint()
         pumpJournal()
@@ -252,6 +268,7 @@ package final class Engine {
 
     package func snapshotStatistics() -> VolumeStatistics {
         var all = statistics
+        all.cacheSize = geometry.slotCount
         all.currentSize = state.usedSlots
         all.dirtyBlocks = state.dirtySlots
         all.dirtyBytes = state.dirtySlots * geometry.blockSize
@@ -265,9 +282,10 @@ package final class Engine {
     package func checkInvariants() {
         journal.checkInvariants()
         precondition(journal.tail <= diskTail)
-        let readers = plansRunning + destagesRunning
+        let readers = plansRunning + destagesRunning + movesRunning.count
         precondition(readers > 0 || ringPins.isEmpty, "a ring pin was left behind")
         precondition(state.usedSlots <= geometry.slotCount)
+        precondition(geometry == state.geometry && freeSlots.allSatisfy { $0 < usableSlots })
         state.zeros.checkInvariants()
         precondition(
             poison != nil || !checkpointStage.isIdle || canCarry, "I9: no room left to carry")

@@ -21,7 +21,8 @@ extension VolumeCache {
             switch work {
             case .fetch: fetchLane.post(work)
             case .upload, .settle: uploadLane.post(work)
-            case .destage, .checkpoint, .markPoisoned: backgroundLane.post(work)
+            case .destage, .checkpoint, .markPoisoned, .move, .reserve, .truncate:
+                backgroundLane.post(work)
             case .read(let task):
                 // Snapshots are for the uploader; nobody waits for them here.
                 if case .snapshot = task.purpose {
@@ -47,11 +48,13 @@ extension VolumeCache {
                 try startRingWriteBack(offset, group.header?.byteCount ?? 0)
             }
             return event { $0.groupWritten(group, error) }
-        case .flush:
-            let error = attempt { () throws(FileError) in try file.flush() }
+        case .flush(let all):
+            let error = attempt { () throws(FileError) in
+                if all { try file.flushAll() } else { try file.flush() }
+            }
             return event { $0.flushed(error) }
         case .writeSlot(let write):
-            let error = put(write.writes(geometry), waits: false)
+            let error = put(write.writes, waits: false)
             return event { $0.slotWritten(write, error) }
         case .read(let task):
             runner.run(task.plan)
@@ -59,8 +62,18 @@ extension VolumeCache {
         case .destage(let task):
             runner.run(task.plan)
             let isGood = task.plan.error == nil && task.plan.badGranules.isEmpty
-            let error = isGood ? put(task.writes(geometry), waits: true) : nil
+            let error = isGood ? put(task.writes, waits: true) : nil
             return event { $0.destaged(task, error) }
+        case .move(let task):
+            runner.run(task.plan)
+            let error = task.isReadable ? put(task.writes, waits: true) : nil
+            return event { $0.moved(task, error) }
+        case .reserve(let task):
+            task.carryOut(file)
+            return event { $0.reserved(task) }
+        case .truncate(let size):
+            let error = attempt { () throws(FileError) in try file.truncate(to: size) }
+            return event { $0.truncated(error) }
         case .checkpoint(let writes):
             let error = attempt { () throws(FileError) in
                 for write in writes {
@@ -184,7 +197,8 @@ extension Engine {
     var hasTimedWork: Bool {
         !dirtyQueue.isEmpty || !retryQueue.isEmpty || unsyncedSinceMs != nil
             || journal.sealed < journal.lastRecordLSN || state.slots.hasDirtyPages
-            || !uploadsAnnounced.isEmpty || !waitingForSlot.isEmpty || !state.zeros.isEmpty
+            || resizeStage.isEmptying || !uploadsAnnounced.isEmpty || !waitingForSlot.isEmpty
+            || !state.zeros.isEmpty
     }
 
     /// Every block is in the store and nothing is under way.

@@ -29,7 +29,8 @@ public struct StopReport: Sendable {
 /// the event produced (journal writes, flushes, slot writes, reads), so a hit costs no wake-up;
 /// store calls, destages and checkpoints have threads of their own.
 public final class VolumeCache: @unchecked Sendable {
-    let geometry: Geometry
+    /// As it was at the start: only for sizes that never change.
+    private let geometry: Geometry
     let file: any FileIO
     let store: any BlockStore
     let logger: Logger
@@ -218,6 +219,12 @@ public final class VolumeCache: @unchecked Sendable {
             carryOut(event { $0.tick(Monotonic.nowMs) }, isLane: false)
         }
     }
+
+    // MARK: Size
+
+    /// Makes the cache file hold so many blocks. Bigger, they are there soon; smaller may take until
+    /// dirty blocks are uploaded. Reads and writes go on meanwhile; the log tells.
+    public func resize(slots: Int) { carryOut(event { $0.resize(slots: slots) }, isLane: false) }
 
     // MARK: Numbers
 

@@ -1,6 +1,8 @@
 /// Counters since the start, and gauges.
 public struct VolumeStatistics: Sendable, Equatable {
     // Gauges.
+    /// Blocks there is room for.
+    public var cacheSize = 0
     public var currentSize = 0
     public var initialSize = 0
     public var dirtyBlocks = 0
@@ -37,6 +39,8 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var carried = 0
     public var destagedGranules = 0
     public var evictions = 0
+    /// Blocks moved to another slot, so that the file can become smaller.
+    public var moves = 0
 
     public init() {}
 

@@ -8,14 +8,21 @@ import Journal
 package enum Work {
     /// Write the group at the file offset, then `groupWritten`.
     case writeGroup(JournalGroup, offset: Int)
-    /// `fdatasync`, then `flushed`.
-    case flush
+    /// `fdatasync`, or where the size of the file counts `fsync`, then `flushed`. One at a time: an
+    /// error is told to one caller only.
+    case flush(all: Bool)
     /// Write granules into a slot, then `slotWritten`.
     case writeSlot(SlotWrite)
     /// Run the plan, then `planDone`.
     case read(PlanTask)
     /// Copy journaled granules into their slot, then `destaged`.
     case destage(DestageTask)
+    /// Copy a block from one slot to another, then `moved`.
+    case move(MoveTask)
+    /// Reserve space for new slots, then `reserved`.
+    case reserve(ReserveTask)
+    /// Cut the file off at this size, then `truncated`.
+    case truncate(Int)
     /// Write in any order, then `checkpointWritten`.
     case checkpoint([PlacedWrite])
     /// Write the superblock that says that the file failed, and flush; nobody waits for it.
@@ -48,6 +55,8 @@ package final class SlotWrite: @unchecked Sendable {
     /// Holds the images of the granules from `firstGranule` on.
     package let buffer: AlignedBuffer
     let firstGranule: Int
+    private let slotOffset: Int
+    private let granuleSize: Int
     package let purpose: Purpose
     /// Incarnation of the slot when the write began.
     let incarnation: UInt32
@@ -59,8 +68,10 @@ package final class SlotWrite: @unchecked Sendable {
 
     init(
         block: UInt64, slot: Int, granules: GranuleSet, buffer: AlignedBuffer, firstGranule: Int,
-        purpose: Purpose, incarnation: UInt32
+        purpose: Purpose, incarnation: UInt32, _ geometry: Geometry
     ) {
+        slotOffset = geometry.slotOffset(slot)
+        granuleSize = geometry.granuleSize
         self.block = block
         self.slot = slot
         self.granules = granules
@@ -71,13 +82,12 @@ package final class SlotWrite: @unchecked Sendable {
     }
 
     /// What to write where.
-    package func writes(_ geometry: Geometry) -> [(bytes: UnsafeRawBufferPointer, offset: Int)] {
-        let size = geometry.granuleSize
+    package var writes: [(bytes: UnsafeRawBufferPointer, offset: Int)] {
+        let size = granuleSize
         return granules.runs.map { run in
             let from = (run.lowerBound - firstGranule) * size
             return (
-                buffer.slice(from..<from + run.count * size),
-                geometry.slotOffset(slot) + run.lowerBound * size
+                buffer.slice(from..<from + run.count * size), slotOffset + run.lowerBound * size
             )
         }
     }
@@ -106,8 +116,14 @@ package final class DestageTask: @unchecked Sendable {
     package let slot: Int
     let incarnation: UInt32
     let items: [Overlay]
+    private let slotOffset: Int
+    private let granuleSize: Int
 
-    init(plan: ReadPlan, slot: Int, incarnation: UInt32, items: [Overlay]) {
+    init(
+        plan: ReadPlan, slot: Int, incarnation: UInt32, items: [Overlay], _ geometry: Geometry
+    ) {
+        slotOffset = geometry.slotOffset(slot)
+        granuleSize = geometry.granuleSize
         self.plan = plan
         self.slot = slot
         self.incarnation = incarnation
@@ -115,13 +131,75 @@ package final class DestageTask: @unchecked Sendable {
     }
 
     /// What to write where, once the plan has run: item k lies at k * granuleSize of the target.
-    package func writes(_ geometry: Geometry) -> [(bytes: UnsafeRawBufferPointer, offset: Int)] {
-        let size = geometry.granuleSize
+    package var writes: [(bytes: UnsafeRawBufferPointer, offset: Int)] {
+        let size = granuleSize
         return items.enumerated().map { number, item in
             (
                 plan.target.slice(number * size..<(number + 1) * size),
-                geometry.slotOffset(slot) + item.granule * size
+                slotOffset + item.granule * size
             )
+        }
+    }
+}
+
+/// A block from one slot into another.
+package final class MoveTask: @unchecked Sendable {
+    package let plan: ReadPlan
+    package let from: Int
+    package let to: Int
+    /// Of the entry when it began.
+    let lsn: LSN
+    package let granules: GranuleSet
+    private let targetOffset: Int
+
+    init(
+        plan: ReadPlan, from: Int, to: Int, lsn: LSN, granules: GranuleSet, targetOffset: Int
+    ) {
+        self.plan = plan
+        self.from = from
+        self.to = to
+        self.lsn = lsn
+        self.granules = granules
+        self.targetOffset = targetOffset
+    }
+
+    package var isReadable: Bool { plan.error == nil && plan.badGranules.isEmpty }
+
+    /// What to write where, once the plan has run.
+    package var writes: [(bytes: UnsafeRawBufferPointer, offset: Int)] {
+        guard !granules.isEmpty else { return [] }
+        let size = plan.target.count / granules.count
+        var from = 0
+        return granules.runs.map { run in
+            defer { from += run.count * size }
+            return (
+                plan.target.slice(from..<from + run.count * size),
+                targetOffset + run.lowerBound * size
+            )
+        }
+    }
+}
+
+/// Space for new slots, in the file and in memory.
+package final class ReserveTask: @unchecked Sendable {
+    private let old: Geometry
+    private let next: Geometry
+    /// Why there is none.
+    package private(set) var refusal: FileError?
+    private(set) var pages: [GroupPages] = []
+
+    init(from old: Geometry, to next: Geometry) {
+        self.old = old
+        self.next = next
+    }
+
+    /// Blocks: on the file system.
+    package func carryOut(_ file: any FileIO) {
+        do throws(FileError) {
+            try file.reserve(next.fileSize - old.fileSize, at: old.fileSize)
+            pages = (old.zones.count..<next.zones.count).map { _ in GroupPages(next) }
+        } catch {
+            refusal = error
         }
     }
 }

@@ -77,7 +77,7 @@ public enum CacheFiles {
         _ locked: LockedCacheFile, identity: VolumeIdentity, info: SessionInfo
     ) throws(CacheFileError) -> OpenedCache {
         let cache = try SessionStart.open(locked.file, identity: identity, info: info)
-        cache.warnings = warnings(locked.file)
+        cache.warnings += warnings(locked.file)
         return cache
     }
 

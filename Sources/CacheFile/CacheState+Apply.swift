@@ -26,6 +26,9 @@ extension CacheState {
             guard let payload else { preconditionFailure("a patch without its bytes") }
             putPatch(patch, payload: payload, lsn: lsn, position: group.position)
             if !overlaysOnly { try applyPatch(patch, lsn: lsn, epoch: epoch) }
+        case .map(let map) where map.flags.contains(.move):
+            // Overlays, patches and intents are the block's, wherever it is.
+            if !overlaysOnly { try applyMove(map, lsn: lsn) }
         case .map(let map):
             let granules =
                 map.flags.contains(.extend)
@@ -65,7 +68,7 @@ extension CacheState {
         throws(ContradictionError) -> Int
     {
         let slot = Int(slot)
-        guard slots.block(slot) == block else {
+        guard slot < geometry.slotCount, slots.block(slot) == block else {
             throw ContradictionError(
                 what: "\(what) of block \(block): slot \(slot) does not hold it")
         }
@@ -138,9 +141,7 @@ extension CacheState {
             return
         }
         let slot = Int(map.slot)
-        guard slots.isFree(slot), slots.state(slot) == .free else {
-            throw ContradictionError(what: "MAP of block \(map.block): slot \(slot) is not free")
-        }
+        try expectFree(slot, map.block)
         var base = map.base
         var isConflict = false
         if let old = self.slot(of: map.block) {
@@ -153,13 +154,7 @@ extension CacheState {
         } else if map.oldSlot != Record.noSlot {
             throw ContradictionError(what: "MAP of block \(map.block): it is in no slot")
         }
-        slots.setBlock(slot, map.block)
-        index.insert(map.block, slot: slot)
-        countRegion(of: map.block, 1)
-        // A slot is taken only when nothing of what it held is needed any more.
-        reuseLSNs[slot] = 0
-        incarnations[slot] &+= 1
-        slots.setLSN(slot, lsn)
+        take(slot, for: map.block, lsn: lsn)
         slots.setBase(slot, base)
         slots.setZeroBase(slot, map.flags.contains(.zeroBase))
         addGranules(slot, map)
@@ -170,6 +165,39 @@ extension CacheState {
             slots.setDataLSN(slot, lsn)
             slots.setEpoch(slot, epoch)
         }
+    }
+
+    private func expectFree(_ slot: Int, _ block: UInt64) throws(ContradictionError) {
+        guard slot < geometry.slotCount, slots.isFree(slot), slots.state(slot) == .free else {
+            throw ContradictionError(what: "MAP of block \(block): slot \(slot) is not free")
+        }
+    }
+
+    private func take(_ slot: Int, for block: UInt64, lsn: LSN) {
+        slots.setBlock(slot, block)
+        index.insert(block, slot: slot)
+        countRegion(of: block, 1)
+        // A slot is taken only when nothing of what it held is needed any more.
+        reuseLSNs[slot] = 0
+        incarnations[slot] &+= 1
+        slots.setLSN(slot, lsn)
+    }
+
+    /// The entry as it is in another slot. The bytes of the granules named have been copied there.
+    private func applyMove(_ map: MapRecord, lsn: LSN) throws(ContradictionError) {
+        let old = try expect(map.oldSlot, holds: map.block, "MAP MOVE")
+        let slot = Int(map.slot)
+        try expectFree(slot, map.block)
+        let (state, dataLSN, epoch) = (slots.state(old), slots.dataLSN(old), slots.epoch(old))
+        let (base, isZeroBase) = (slots.base(old), slots.isZeroBase(old))
+        unmap(old, lsn: lsn)
+        take(slot, for: map.block, lsn: lsn)
+        slots.setBase(slot, base)
+        slots.setZeroBase(slot, isZeroBase)
+        slots.setDataLSN(slot, dataLSN)
+        slots.setEpoch(slot, epoch)
+        addGranules(slot, map)
+        setState(slot, state)
     }
 
     private func addGranules(_ slot: Int, _ map: MapRecord) {

@@ -6,7 +6,7 @@ import Journal
 /// `apply` is the only way a record changes it, while running and in replay alike, so both apply
 /// records in the same order to the same effect (R6). Not thread-safe: belongs to the engine lock.
 public final class CacheState {
-    public let geometry: Geometry
+    public private(set) var geometry: Geometry
     public let slots: SlotTable
     package var index: BlockIndex
     var overlays: [UInt64: BlockOverlays] = [:]
@@ -51,6 +51,33 @@ public final class CacheState {
         regionCounts = Array(
             repeating: 0, count: Int(geometry.volumeBlocks / Self.regionBlocks) + 1)
     }
+
+    // MARK: Size
+
+    /// Takes the geometry of a file with more slots or fewer; those that go are free. The next
+    /// checkpoint makes it that of the file.
+    package func resize(to next: Geometry, adding added: [GroupPages]) {
+        let isTight =
+            BlockIndex.bytes(slots: next.slotCount)
+            > BlockIndex.bytes(slots: geometry.slotCount)
+        precondition((next.slotCount..<max(next.slotCount, geometry.slotCount)).allSatisfy(isLeft))
+        slots.resize(to: next, adding: added)
+        geometry = next
+        // What is known of slots that have gone stays: late I/O recognises that it is late.
+        if next.slotCount > reuseLSNs.count {
+            reuseLSNs = reuseLSNs.grown(to: next.slotCount)
+            incarnations = incarnations.grown(to: next.slotCount)
+        }
+        guard isTight else { return }
+        index = BlockIndex(slots: next.slotCount)
+        for page in 0..<next.pageCount where next.isHot(page) {
+            slots.scan(page, ahead: { index.prefetch($0) }) {
+                index.insert($0.block, slot: $0.slot)
+            }
+        }
+    }
+
+    private func isLeft(_ slot: Int) -> Bool { slots.isFree(slot) }
 
     // MARK: Looking up
 
@@ -108,6 +135,17 @@ public final class CacheState {
         let valid = slots.valid(slot)
         guard let overlaid = overlays[slots.block(slot)] else { return valid }
         return valid.union(overlaid.granules)
+    }
+
+    /// Granules whose content is in the slot, and nowhere newer.
+    package func inSlot(_ slot: Int) -> GranuleSet {
+        let block = slots.block(slot)
+        var found = slots.valid(slot)
+        overlaid(block).forEach { granule in
+            if case .slot = source(slot: slot, block: block, granule: granule) { return }
+            found.remove(granule)
+        }
+        return found
     }
 
     public func overlaid(_ block: UInt64) -> GranuleSet {

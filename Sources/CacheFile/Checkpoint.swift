@@ -22,6 +22,10 @@ public struct CheckpointPlan {
     let sequence: UInt32
     let destaged: [CacheState.OverlayKey]
     let conflicts: Int
+    let geometry: Geometry
+    /// The copy of the zone table that holds for it.
+    let zoneCopy: UInt32
+    let zoneCRC: UInt32
 }
 
 /// Takes checkpoints of one session: knows the superblock and the root that are on the medium.
@@ -29,7 +33,7 @@ public struct CheckpointPlan {
 /// The steps and what each waits for are in docs/format.md, "Checkpoint"; the engine drives them.
 /// Not thread-safe: belongs to the engine lock.
 public final class Checkpointer {
-    public let geometry: Geometry
+    public private(set) var geometry: Geometry
     let seeds: SeedSpace
     /// The superblock that is on the medium.
     public private(set) var superblock: Superblock
@@ -52,18 +56,30 @@ public final class Checkpointer {
     }
 
     /// Step 1: freezes every changed page at `lsn`.
+    ///
+    /// If the state has another geometry than the file, the checkpoint is that of the new one.
     /// - Parameter tail: position of the oldest group that replay will need.
     public func begin(_ state: CacheState, lsn: LSN, tail: RingPoint, epoch: UInt64)
         -> CheckpointPlan
     {
+        let next = state.geometry
         let sequence = superblock.checkpointSeq + 1
         precondition(sequence < RootTable.generationMax)
         let pages = state.slots.takeDirtyPages()
         var newRoot = root
+        var zones = (copy: superblock.zoneCopy, crc: superblock.zoneCRC)
         var writes: [PlacedWrite] = []
-        writes.reserveCapacity(pages.count + previousPages.count + 1)
+        writes.reserveCapacity(pages.count + previousPages.count + 2)
+        if next != geometry {
+            newRoot.resize(to: next)
+            let (table, crc) = ZoneTable.encode(
+                next.zones, slotsPerZone: next.slotsPerZone, seeds: seeds)
+            zones = (1 - zones.copy, crc)
+            let offset = ZoneTable.offset(copy: Int(zones.copy))
+            writes.append(PlacedWrite(offset: offset, buffer: table))
+        }
         for page in pages {
-            let old = root.entries[page]
+            let old = newRoot.entries[page]
             let copy = old.isWritten ? 1 - old.copy : 0
             let crc = state.slots.seal(page, generation: sequence, lsn: lsn)
             newRoot.entries[page] = .init(crc: crc, generation: sequence, copy: copy)
@@ -71,21 +87,23 @@ public final class Checkpointer {
         }
         // Pages that rest since the last checkpoint: make their copies equal, so that either one
         // alone is enough (I11).
-        for page in previousPages.subtracting(pages).sorted() {
-            writes.append(place(page, 1 - root.entries[page].copy, state))
+        for page in previousPages.subtracting(pages).sorted()
+        where page < next.pageCount && newRoot.entries[page].isWritten {
+            writes.append(place(page, 1 - newRoot.entries[page].copy, state))
         }
         let rootCopy = 1 - Int(superblock.rootCopy)
         let (rootBytes, rootCRC) = newRoot.encode(seeds: seeds)
-        writes.append(PlacedWrite(offset: geometry.rootOffsets[rootCopy], buffer: rootBytes))
+        writes.append(PlacedWrite(offset: next.rootOffsets[rootCopy], buffer: rootBytes))
         return CheckpointPlan(
             lsn: lsn, tail: tail, writes: writes, epoch: epoch, pages: pages, root: newRoot,
             rootCopy: rootCopy, rootCRC: rootCRC, sequence: sequence,
-            destaged: state.destagedKeys(), conflicts: state.conflictSlots)
+            destaged: state.destagedKeys(), conflicts: state.conflictSlots, geometry: next,
+            zoneCopy: zones.copy, zoneCRC: zones.crc)
     }
 
     private func place(_ page: Int, _ copy: Int, _ state: CacheState) -> PlacedWrite {
         PlacedWrite(
-            offset: geometry.pageOffset(page, copy: copy),
+            offset: state.geometry.pageOffset(page, copy: copy),
             buffer: state.slots.image(page, copy: copy))
     }
 
@@ -101,6 +119,9 @@ public final class Checkpointer {
         next.rootCRC = plan.rootCRC
         next.openEpoch = plan.epoch
         next.conflictCount = UInt64(plan.conflicts)
+        next.setGeometry(plan.geometry)
+        next.zoneCopy = plan.zoneCopy
+        next.zoneCRC = plan.zoneCRC
         if let end {
             next.state = Superblock.State.clean.rawValue
             next.recoveredPosition = end.position
@@ -129,6 +150,7 @@ public final class Checkpointer {
     public func finish(_ plan: CheckpointPlan, _ sb: Superblock, _ state: CacheState) {
         precondition(sb.generation == superblock.generation + 1)
         superblock = sb
+        geometry = plan.geometry
         root = plan.root
         previousPages = Set(plan.pages)
         state.dropDestaged(plan.destaged)

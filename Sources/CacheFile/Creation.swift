@@ -28,7 +28,8 @@ public enum Creation {
             try writeRing(file, geometry)
         }
         let seeds = SeedSpace(fileUUID: fileUUID)
-        let zones = ZoneTable.encode(geometry.zones, seeds: seeds)
+        let zones = ZoneTable.encode(
+            geometry.zones, slotsPerZone: geometry.slotsPerZone, seeds: seeds)
         let root = RootTable(pageCount: geometry.pageCount).encode(seeds: seeds)
         var sb = Superblock(
             fileUUID: fileUUID, volumeUUID: identity.volumeUUID, binding: identity.binding,

@@ -40,6 +40,7 @@ public struct Geometry: Sendable, Equatable {
     public let bitmapBytes: Int
     public let coldEntrySize: Int
     public let coldPerPage: Int
+    /// Of a full one, which all but the last are. Fixed when the file is made.
     public let slotsPerZone: Int
     public let hotPagesPerZone: Int
     public let pagesPerZone: Int
@@ -47,7 +48,7 @@ public struct Geometry: Sendable, Equatable {
 
     public init(
         blockSize: Int, volumeBlocks: UInt64, ringOffset: Int, ringLength: Int,
-        rootOffsets: [Int], rootCapacity: Int, zones: [Zone]
+        rootOffsets: [Int], rootCapacity: Int, slotsPerZone: Int, zones: [Zone]
     ) {
         precondition(!zones.isEmpty && rootOffsets.count == 2)
         self.blockSize = blockSize
@@ -64,7 +65,7 @@ public struct Geometry: Sendable, Equatable {
         coldEntrySize = cold.size
         coldPerPage = (Self.pageSize - Self.pageHeaderSize) / cold.size
         slotCount = zones.reduce(0) { $0 + $1.slots }
-        slotsPerZone = zones[0].slots
+        self.slotsPerZone = slotsPerZone
         hotPagesPerZone = Self.pages(slotsPerZone, Self.hotPerPage)
         pagesPerZone = hotPagesPerZone + Self.pages(slotsPerZone, coldPerPage)
         pageCount = zones.count * pagesPerZone
@@ -130,8 +131,16 @@ public struct Geometry: Sendable, Equatable {
     public func slots(inHotPage page: Int) -> Range<Int> {
         let (zone, number) = pageIdentity(page)
         let first = zone * slotsPerZone
-        let low = first + number * Self.hotPerPage
-        return low..<min(low + Self.hotPerPage, first + zones[zone].slots)
+        let end = first + zones[zone].slots
+        let low = min(first + number * Self.hotPerPage, end)
+        return low..<min(low + Self.hotPerPage, end)
+    }
+
+    /// Whether a page has entries of slots: the last group has pages for as many as a full one.
+    func isUsed(_ page: Int) -> Bool {
+        let (zone, number) = pageIdentity(page)
+        let perPage = isHot(page) ? Self.hotPerPage : coldPerPage
+        return number * perPage < zones[zone].slots
     }
 
     /// Every area of the file, slots included; none shares bytes with another.
@@ -234,7 +243,8 @@ public struct LayoutRequest: Sendable {
         }
         return Geometry(
             blockSize: blockSize, volumeBlocks: volumeBlocks, ringOffset: ringOffset,
-            ringLength: ring, rootOffsets: rootOffsets, rootCapacity: rootBytes, zones: zones)
+            ringLength: ring, rootOffsets: rootOffsets, rootCapacity: rootBytes,
+            slotsPerZone: perZone, zones: zones)
     }
 
     private func ringLength(capacity: Int) throws(CacheFileError) -> Int {
@@ -254,5 +264,5 @@ public struct LayoutRequest: Sendable {
         return Self.round(max(min(share, capacity / 4), 1 << 20, smallest), 1 << 20)
     }
 
-    private static func round(_ value: Int, _ unit: Int) -> Int { (value + unit - 1) / unit * unit }
+    static func round(_ value: Int, _ unit: Int) -> Int { (value + unit - 1) / unit * unit }
 }

@@ -111,7 +111,7 @@ public final class OpenedCache: @unchecked Sendable {
     public func setServing(_ serving: Bool) { (file as? PosixFile)?.setServing(serving) }
 }
 
-/// Opens a file for a session: recovery steps 1 to 8.
+/// Opens a file for a session: recovery steps 1 to 9.
 public enum SessionStart {
     /// - Parameters:
     ///   - file: locked by the caller, if it can be locked.
@@ -138,9 +138,21 @@ public enum SessionStart {
             geometry: recovered.geometry, seeds: recovered.seeds, superblock: sb,
             root: recovered.root)
         if !recovered.droppedFills.isEmpty { try settle(recovered, checkpointer, file) }
-        return OpenedCache(
+        let cache = OpenedCache(
             file: file, recovered: recovered, checkpointer: checkpointer,
             summary: summary(recovered), isVolatile: isVolatile)
+        do throws(FileError) {
+            try cutOff(file, recovered.geometry)
+        } catch {
+            cache.warnings.append(error.message)
+        }
+        return cache
+    }
+
+    /// A crash while the file grew or shrank leaves it longer than what its superblock describes.
+    /// Both pairs of copies describe the same by now.
+    private static func cutOff(_ file: any FileIO, _ geometry: Geometry) throws(FileError) {
+        if try file.size() > geometry.fileSize { try file.truncate(to: geometry.fileSize) }
     }
 
     /// Step 8: the session exists once its superblock is durable; nothing was written before.

@@ -108,7 +108,8 @@ extension Record {
         if isOfRange(raw, type) {
             guard raw.slot == noSlot else { return nil }
         } else if type != .epoch {
-            guard raw.slot < UInt32(clamping: geometry.slotCount) else { return nil }
+            // The file may have had more slots when this was written.
+            guard raw.slot < UInt32(Geometry.slotsMax) else { return nil }
             guard raw.block < geometry.volumeBlocks else { return nil }
         }
         return raw.body.withUnsafeBytes { body -> Record? in
@@ -200,10 +201,11 @@ extension Record {
         let crcs = readCRCs(body, at: bitmapAt + geometry.bitmapBytes, count: granules.count)
         guard let crcs else { return nil }
         let oldSlot: UInt32 = body.field(0)
-        guard oldSlot == noSlot || oldSlot < UInt32(clamping: geometry.slotCount) else {
-            return nil
-        }
+        guard oldSlot == noSlot || oldSlot < UInt32(Geometry.slotsMax) else { return nil }
         guard oldSlot == noSlot || !flags.contains(.extend) else { return nil }
+        if flags.contains(.move) {
+            guard flags == .move, oldSlot != noSlot, base == .unknown else { return nil }
+        }
         return .map(
             MapRecord(
                 slot: raw.slot, block: raw.block, flags: flags, oldSlot: oldSlot, base: base,

@@ -134,11 +134,13 @@ public struct MapRecord: Sendable, Equatable {
         public static let extend = Flags(rawValue: 1)
         /// The content came from S3.
         public static let fill = Flags(rawValue: 2)
+        /// The block moves as it is, with all that the journal knows of it.
+        public static let move = Flags(rawValue: 4)
         /// Granules not valid are zeros.
         public static let zeroBase = Flags(rawValue: 16)
         /// The base of the entry stays.
         public static let keepBase = Flags(rawValue: 32)
-        package static let known: Flags = [.extend, .fill, .zeroBase, .keepBase]
+        package static let known: Flags = [.extend, .fill, .move, .zeroBase, .keepBase]
     }
 
     public var slot: UInt32

@@ -168,6 +168,9 @@ package struct Recovery {
     private func badGranules(
         _ map: MapRecord, _ geometry: Geometry, _ seeds: SeedSpace
     ) throws(CacheFileError) -> GranuleSet {
+        guard Int(map.slot) < geometry.slotCount else {
+            throw CacheFileError(.needsCheck, "ENT_STATE: MAP names slot \(map.slot)")
+        }
         let size = geometry.granuleSize
         let buffer = AlignedBuffer(size)
         var bad = GranuleSet()

@@ -18,6 +18,13 @@ package struct RootTable: Sendable {
 
     package init(pageCount: Int) { entries = Array(repeating: Entry(), count: pageCount) }
 
+    /// For a file with another number of slots.
+    mutating func resize(to geometry: Geometry) {
+        entries = Array(entries.prefix(geometry.pageCount))
+        entries += Array(repeating: Entry(), count: geometry.pageCount - entries.count)
+        for page in entries.indices where !geometry.isUsed(page) { entries[page] = Entry() }
+    }
+
     package func encode(seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
         let size = entries.count * 8
         let padded = (size + Geometry.pageSize - 1) / Geometry.pageSize * Geometry.pageSize

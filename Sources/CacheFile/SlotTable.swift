@@ -25,16 +25,48 @@ public enum SlotState: UInt8, Sendable {
     case bad = 5
 }
 
+/// Directory pages of one allocation group in memory, all slots free. Made without the engine lock.
+///
+/// `@unchecked Sendable`: whoever makes it hands it on and forgets it.
+public final class GroupPages: @unchecked Sendable {
+    private let memory: ZeroedMemory
+    var start: UnsafeMutableRawPointer { memory.base }
+
+    /// - Parameter isLoaded: pages that will be filled next.
+    package init(_ geometry: Geometry, isLoaded: (Int) -> Bool = { _ in false }) {
+        memory = ZeroedMemory(geometry.pagesPerZone * Geometry.pageSize)
+        for page in 0..<geometry.hotPagesPerZone where !isLoaded(page) {
+            Self.clearHot(memory.base + page * Geometry.pageSize)
+        }
+    }
+
+    static func clearHot(_ page: UnsafeMutableRawPointer) {
+        for index in 0..<Geometry.hotPerPage {
+            page.storeBytes(
+                of: SlotTable.freeBlock,
+                toByteOffset: Geometry.pageHeaderSize + index * Geometry.hotEntrySize,
+                as: UInt64.self)
+        }
+    }
+}
+
 /// All directory pages of a file, resident. Not thread-safe: belongs to the engine lock.
 public final class SlotTable {
     package static let pageMagic: UInt32 = 0x5044_3353  // "S3DP"
     package static let freeBlock = UInt64.max
     package static let zeroBaseFlag: UInt8 = 1
 
-    public let geometry: Geometry
+    public private(set) var geometry: Geometry
     public let seeds: SeedSpace
-    private let memory: ZeroedMemory
-    private var pages: UnsafeMutableRawPointer { memory.base }
+    /// Of each allocation group, and where they begin.
+    private var groups: [GroupPages]
+    private let starts: UnsafeMutablePointer<UnsafeMutableRawPointer>
+    // Of the geometry, for the way to an entry.
+    private let slotsPerZone: Int
+    private let pagesPerZone: Int
+    private let hotPagesPerZone: Int
+    private let coldPerPage: Int
+    private let coldEntrySize: Int
     /// Pages changed since the last checkpoint took them.
     private var isDirty: [Bool]
     private(set) var dirtyPages: [Int] = []
@@ -45,18 +77,45 @@ public final class SlotTable {
     ) {
         self.geometry = geometry
         self.seeds = seeds
+        slotsPerZone = geometry.slotsPerZone
+        pagesPerZone = geometry.pagesPerZone
+        hotPagesPerZone = geometry.hotPagesPerZone
+        coldPerPage = geometry.coldPerPage
+        coldEntrySize = geometry.coldEntrySize
         isDirty = Array(repeating: false, count: geometry.pageCount)
-        memory = ZeroedMemory(geometry.pageCount * Geometry.pageSize)
-        for page in 0..<geometry.pageCount where geometry.isHot(page) && !isLoaded(page) {
-            clearHotPage(page)
+        groups = geometry.zones.indices.map { zone in
+            GroupPages(geometry) { isLoaded(zone * geometry.pagesPerZone + $0) }
         }
+        starts = .allocate(capacity: Geometry.zonesMax)
+        for (zone, group) in groups.enumerated() { starts[zone] = group.start }
     }
 
-    private func clearHotPage(_ page: Int) {
-        let base = pages + page * Geometry.pageSize + Geometry.pageHeaderSize
-        for index in 0..<Geometry.hotPerPage {
-            base.storeBytes(
-                of: Self.freeBlock, toByteOffset: index * Geometry.hotEntrySize, as: UInt64.self)
+    deinit { starts.deallocate() }
+
+    // MARK: Size
+
+    /// Takes the geometry of a file with more slots or fewer. Those that go are free.
+    /// - Parameter added: pages of the new allocation groups.
+    func resize(to next: Geometry, adding added: [GroupPages]) {
+        let old = geometry
+        precondition(next.slotsPerZone == slotsPerZone)
+        precondition(added.count == max(0, next.zones.count - old.zones.count))
+        groups = groups.prefix(next.zones.count) + added
+        for (zone, group) in groups.enumerated() { starts[zone] = group.start }
+        geometry = next
+        isDirty = Array(isDirty.prefix(next.pageCount))
+        isDirty += Array(repeating: false, count: next.pageCount - isDirty.count)
+        dirtyPages.removeAll { page in
+            if page < next.pageCount, next.isUsed(page) { return false }
+            if page < next.pageCount { isDirty[page] = false }
+            return true
+        }
+        // A page has checksums of exactly those of its entries that are slots.
+        for zone in 0..<min(old.zones.count, next.zones.count) {
+            let (before, after) = (old.zones[zone].slots, next.zones[zone].slots)
+            let least = min(before, after)
+            guard before != after, least % Geometry.hotPerPage != 0 else { continue }
+            touch(zone * pagesPerZone + least / Geometry.hotPerPage)
         }
     }
 
@@ -64,8 +123,10 @@ public final class SlotTable {
 
     @inline(__always)
     private func hot(_ slot: Int) -> UnsafeMutableRawPointer {
-        let place = geometry.hotPlace(slot)
-        return pages + (place.page * Geometry.pageSize + place.offset)
+        let (zone, inZone) = slot.quotientAndRemainder(dividingBy: slotsPerZone)
+        let (page, index) = inZone.quotientAndRemainder(dividingBy: Geometry.hotPerPage)
+        return starts[zone]
+            + (page * Geometry.pageSize + Geometry.pageHeaderSize + index * Geometry.hotEntrySize)
     }
 
     @inline(__always)
@@ -129,8 +190,11 @@ public final class SlotTable {
 
     @inline(__always)
     private func cold(_ slot: Int) -> UnsafeMutableRawPointer {
-        let place = geometry.coldPlace(slot)
-        return pages + (place.page * Geometry.pageSize + place.offset)
+        let (zone, inZone) = slot.quotientAndRemainder(dividingBy: slotsPerZone)
+        let (page, index) = inZone.quotientAndRemainder(dividingBy: coldPerPage)
+        return starts[zone]
+            + ((hotPagesPerZone + page) * Geometry.pageSize + Geometry.pageHeaderSize
+                + index * coldEntrySize)
     }
 
     /// Granules whose content in the slot is valid.
@@ -185,9 +249,13 @@ public final class SlotTable {
     public var dirtyPageCount: Int { dirtyPages.count }
     public var hasDirtyPages: Bool { !dirtyPages.isEmpty }
 
+    private func start(_ page: Int) -> UnsafeMutableRawPointer {
+        let (zone, inZone) = page.quotientAndRemainder(dividingBy: pagesPerZone)
+        return starts[zone] + inZone * Geometry.pageSize
+    }
+
     private func page(_ page: Int) -> UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(
-            start: pages + page * Geometry.pageSize, count: Geometry.pageSize)
+        UnsafeMutableRawBufferPointer(start: start(page), count: Geometry.pageSize)
     }
 
     private func seed(_ page: Int) -> UInt32 {
@@ -227,7 +295,7 @@ public final class SlotTable {
     /// torn between old and new entries would pass.
     private func clearEntryCRCs(_ bytes: UnsafeMutableRawBufferPointer, _ number: Int) {
         guard geometry.isHot(number) else { return }
-        for index in 0..<geometry.slots(inHotPage: number).count {
+        for index in 0..<Geometry.hotPerPage {
             bytes.setField(
                 Geometry.pageHeaderSize + index * Geometry.hotEntrySize + 60, UInt32(0))
         }
@@ -261,8 +329,8 @@ public final class SlotTable {
         {
             return true
         }
-        memset(pages + number * Geometry.pageSize, 0, Geometry.pageSize)
-        if geometry.isHot(number) { clearHotPage(number) }
+        memset(start(number), 0, Geometry.pageSize)
+        if geometry.isHot(number) { GroupPages.clearHot(start(number)) }
         return false
     }
 
@@ -305,7 +373,7 @@ public final class SlotTable {
         _ number: Int, ahead: (UInt64) -> Void, _ body: (Seen) throws(Failure) -> Void
     ) throws(Failure) {
         let range = geometry.slots(inHotPage: number)
-        let first = UnsafeRawPointer(pages) + (number * Geometry.pageSize + Geometry.pageHeaderSize)
+        let first = UnsafeRawPointer(start(number)) + Geometry.pageHeaderSize
         for index in 0..<range.count {
             let entry = first + index * Geometry.hotEntrySize
             ahead(UInt64(littleEndian: entry.load(as: UInt64.self)))
@@ -327,7 +395,7 @@ public final class SlotTable {
     func slotWithForeignBits(_ number: Int) -> Int? {
         let all = GranuleSet.all(geometry.granulesPerBlock)
         let (zone, inZone) = geometry.pageIdentity(number)
-        let first = UnsafeRawPointer(pages) + (number * Geometry.pageSize + Geometry.pageHeaderSize)
+        let first = UnsafeRawPointer(start(number)) + Geometry.pageHeaderSize
         for index in 0..<geometry.coldPerPage {
             let entry = first + index * geometry.coldEntrySize
             for word in 0..<geometry.bitmapBytes / 8 {

@@ -207,6 +207,15 @@ public struct Superblock: Sendable, Equatable {
         return next
     }
 
+    /// Fields that tell how many slots there are, and where the root is.
+    mutating func setGeometry(_ geometry: Geometry) {
+        slotCount = UInt64(geometry.slotCount)
+        zoneCount = UInt32(geometry.zones.count)
+        rootOffsets = geometry.rootOffsets.map { UInt64($0) }
+        rootCapacity = UInt64(geometry.rootCapacity)
+        rootLength = UInt64(geometry.pageCount * 8)
+    }
+
     /// The two copies that this generation is written to.
     public var copies: [Int] { generation % 2 == 0 ? [0, 1] : [2, 3] }
 }

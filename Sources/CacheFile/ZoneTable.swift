@@ -6,7 +6,8 @@
 //    4  u32   version 1                            8  u32  slots
 //    8  u32   count                               12  u32  flags, zero
 //   12  u32   CRC, this field taken as zero       16  u64  hot pages, copy 0
-//   16        zero to 64, then the entries        24  u64  hot pages, copy 1
+//   16  u32   slots of a full group               24  u64  hot pages, copy 1
+//   20        zero to 64, then the entries
 //                                                 32  u64  cold pages, copy 0
 //                                                 40  u64  cold pages, copy 1
 //                                                 48       zero to 64
@@ -17,7 +18,7 @@ package enum ZoneTable {
     package static let magic: UInt32 = 0x5a42_3353
     package static let entrySize = 64
 
-    package static func encode(_ zones: [Zone], seeds: SeedSpace) -> (
+    package static func encode(_ zones: [Zone], slotsPerZone: Int, seeds: SeedSpace) -> (
         bytes: AlignedBuffer, crc: UInt32
     ) {
         let buffer = AlignedBuffer.zeroed(Geometry.zoneTableBytes)
@@ -25,6 +26,7 @@ package enum ZoneTable {
         bytes.setField(0, magic)
         bytes.setField(4, UInt32(1))
         bytes.setField(8, UInt32(zones.count))
+        bytes.setField(16, UInt32(slotsPerZone))
         for (index, zone) in zones.enumerated() {
             let at = (index + 1) * entrySize
             bytes.setField(at, UInt64(zone.slotsOffset))
@@ -49,7 +51,7 @@ package enum ZoneTable {
         _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace
     ) throws(CacheFileError) -> Geometry {
         let size = try io { () throws(FileError) in try file.size() }
-        let zones = try readZones(sb, file, seeds: seeds)
+        let (zones, slotsPerZone) = try readZones(sb, file, seeds: seeds)
         guard let blockSize = Int(exactly: sb.blockSize), Geometry.blockSizes.contains(blockSize),
             blockSize & (blockSize - 1) == 0,
             Int(sb.granuleSize) == Geometry.granuleSize(blockSize: blockSize)
@@ -76,14 +78,14 @@ package enum ZoneTable {
         let geometry = Geometry(
             blockSize: blockSize, volumeBlocks: sb.volumeBlocks, ringOffset: ringOffset,
             ringLength: ringLength, rootOffsets: rootOffsets, rootCapacity: rootCapacity,
-            zones: zones)
+            slotsPerZone: slotsPerZone, zones: zones)
         try check(geometry, sb, size: size)
         return geometry
     }
 
     private static func readZones(
         _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace
-    ) throws(CacheFileError) -> [Zone] {
+    ) throws(CacheFileError) -> (zones: [Zone], slotsPerZone: Int) {
         guard sb.zoneCopy < 2, sb.zoneCount >= 1, sb.zoneCount <= Geometry.zonesMax else {
             throw broken("\(sb.zoneCount) allocation groups, copy \(sb.zoneCopy)")
         }
@@ -113,13 +115,16 @@ package enum ZoneTable {
                     slotsOffset: places[0], slots: Int(bytes.field(at + 8, UInt32.self)),
                     hotOffsets: [places[1], places[2]], coldOffsets: [places[3], places[4]]))
         }
-        return zones
+        // Files made before the size of a group could change do not say it.
+        let perZone = Int(bytes.field(16, UInt32.self))
+        return (zones, perZone == 0 ? zones[0].slots : perZone)
     }
 
     private static func check(
         _ geometry: Geometry, _ sb: Superblock, size: Int
     ) throws(CacheFileError) {
         let perZone = geometry.slotsPerZone
+        guard perZone >= 1 else { throw broken("allocation groups without slots") }
         for (index, zone) in geometry.zones.enumerated() {
             let isLast = index == geometry.zones.count - 1
             guard zone.slots >= 1, isLast ? zone.slots <= perZone : zone.slots == perZone else {

@@ -28,7 +28,7 @@ public struct FileError: Error, Sendable, CustomStringConvertible {
     public var description: String { message }
 }
 
-/// One file of fixed size that holds a cache: the only door to a file descriptor.
+/// One file that holds a cache: the only door to a file descriptor.
 ///
 /// Implementations: `PosixFile` (a real file or a memory file) and, in the tests, a simulated disk
 /// that can lose, reorder and tear what was not flushed. Calls may come from any thread.
@@ -60,6 +60,10 @@ public protocol FileIO: AnyObject, Sendable {
 
     /// Reserves `length` bytes from `offset`, growing the file. C function: `fallocate`.
     func reserve(_ length: Int, at offset: Int) throws(FileError)
+
+    /// Cuts the file off at `size`, which is not above its own. Durable after `flushAll`; until then
+    /// a crash may bring the old size back. C function: `ftruncate`.
+    func truncate(to size: Int) throws(FileError)
 
     /// Size in bytes.
     func size() throws(FileError) -> Int

@@ -203,6 +203,12 @@ public final class PosixFile: FileIO {
         }
     }
 
+    public func truncate(to size: Int) throws(FileError) {
+        while ftruncate(cachedFD, size) != 0 {
+            if errno != EINTR { throw Self.sysError("cannot cut \(path) off at byte \(size)") }
+        }
+    }
+
     public func size() throws(FileError) -> Int {
         var info = stat()
         if fstat(cachedFD, &info) != 0 { throw Self.sysError("cannot examine \(path)") }

@@ -49,6 +49,14 @@ package struct ZeroedArray<Element: FixedWidthInteger> {
         elements = memory.base.bindMemory(to: Element.self, capacity: count)
     }
 
+    /// The same with zeros behind.
+    package func grown(to count: Int) -> ZeroedArray {
+        precondition(count >= self.count)
+        let grown = ZeroedArray(count: count)
+        grown.elements.update(from: elements, count: self.count)
+        return grown
+    }
+
     @inline(__always)
     package subscript(index: Int) -> Element {
         get {

@@ -76,6 +76,12 @@ struct CacheOpening {
         }
     }
 
+    /// How many blocks the cache file is to hold, if that is not what it has room for.
+    func slotsWanted(of cache: OpenedCache) -> Int? {
+        let isOther = plan.isCacheSizeGiven && plan.cacheFile != nil && cache.slotCount != slots
+        return isOther ? slots : nil
+    }
+
     /// Removes the cache file of a start that failed.
     func discard() {
         if let file = plan.cacheFile { unlink(file.path) }
@@ -102,13 +108,6 @@ struct CacheOpening {
                 """
                 \(path): \(cache.conflictBlocks) blocks were changed here and by somebody else in \
                 the store; they are kept here and not uploaded
-                """)
-        }
-        if plan.isCacheSizeGiven && cache.slotCount != slots {
-            logger.notice(
-                """
-                \(path) holds \(cache.slotCount) blocks, which stays so; \
-                --blockCacheSize only counts for a new file
                 """)
         }
         logger.info(

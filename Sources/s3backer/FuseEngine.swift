@@ -17,13 +17,13 @@ final class FuseEngine: Sendable {
     private let wasReady = Atomic<Bool>(false)
 
     init(
-        plan: MountPlan, volume: VolumeCache, slots: Int, logger: Logger,
+        plan: MountPlan, volume: VolumeCache, logger: Logger,
         onReady: @escaping @Sendable () -> Void
     ) {
         self.plan = plan
         self.volume = volume
         self.onReady = onReady
-        statistics = Statistics(slots: slots) { volume.statistics }
+        statistics = Statistics { volume.statistics }
         failures = FailureLog(logger)
         attributes = FuseAttributes(plan)
     }

@@ -74,7 +74,7 @@ struct Mount {
         let volume = makeVolume(cache, store)
         let stop = Stop(plan, volume: volume, cache: cache, home: home, logger: logger)
         let engine = FuseEngine(
-            plan: plan, volume: volume, slots: cache.slotCount, logger: logger
+            plan: plan, volume: volume, logger: logger
         ) { [self] in becomeReady(cache) }
         let session: FuseSession
         do throws(StartupError) {
@@ -90,6 +90,7 @@ struct Mount {
         }
         FuseLog.forward(to: logger)
         start(volume)
+        if let slots = opening.slotsWanted(of: cache) { volume.resize(slots: slots) }
         let ending = session.loop()
         return withExtendedLifetime(engine) { stop.run(after: ending, session) }
     }

@@ -7,12 +7,10 @@ import Synchronization
 /// begins ours.
 final class Statistics: Sendable {
     private let source: @Sendable () -> VolumeStatistics
-    private let slots: Int
     /// Counters as they were at the last reset.
     private let base = Mutex<VolumeStatistics?>(nil)
 
-    init(slots: Int, _ source: @escaping @Sendable () -> VolumeStatistics) {
-        self.slots = slots
+    init(_ source: @escaping @Sendable () -> VolumeStatistics) {
         self.source = source
     }
 
@@ -27,12 +25,10 @@ final class Statistics: Sendable {
 
     func text() -> [UInt8] {
         let base = base.withLock { $0 }
-        return Array(Self.lines(source(), since: base, slots: slots).utf8)
+        return Array(Self.lines(source(), since: base).utf8)
     }
 
-    static func lines(
-        _ now: VolumeStatistics, since base: VolumeStatistics?, slots: Int
-    ) -> String {
+    static func lines(_ now: VolumeStatistics, since base: VolumeStatistics?) -> String {
         func counter(_ path: KeyPath<VolumeStatistics, Int>) -> Int {
             max(0, now[keyPath: path] - (base?[keyPath: path] ?? 0))
         }
@@ -55,7 +51,7 @@ final class Statistics: Sendable {
 
         line("block_cache_current_size", "\(now.currentSize) blocks")
         line("block_cache_initial_size", "\(now.initialSize) blocks")
-        line("block_cache_dirty_ratio", ratio(now.dirtyBlocks, slots, digits: 8))
+        line("block_cache_dirty_ratio", ratio(now.dirtyBlocks, now.cacheSize, digits: 8))
         let readHits = counter(\.readHits)
         let readMisses = counter(\.readMisses)
         line("block_cache_read_hits", readHits)
@@ -69,7 +65,7 @@ final class Statistics: Sendable {
         line("block_cache_verified", counter(\.verified))
         line("block_cache_mismatch", counter(\.mismatch))
 
-        line("cache_file_size", "\(slots) blocks")
+        line("cache_file_size", "\(now.cacheSize) blocks")
         line("cache_file_dirty_blocks", "\(now.dirtyBlocks) blocks")
         line("cache_file_conflict_blocks", "\(now.conflictBlocks) blocks")
         line("cache_file_dirty_bytes", now.dirtyBytes)
@@ -79,6 +75,7 @@ final class Statistics: Sendable {
         line("cache_file_checkpoints", counter(\.checkpoints))
         line("cache_file_destaged_granules", counter(\.destagedGranules))
         line("cache_file_evictions", counter(\.evictions))
+        line("cache_file_moves", counter(\.moves))
         line("cache_file_ring_used", now.ringBytesUsed)
         line("cache_file_ring_size", now.ringBytes)
         line("cache_file_failed", now.isPoisoned ? 1 : 0)

@@ -4,7 +4,7 @@ import Synchronization
 
 /// A file whose nth write, write-back or flush from now on fails, once, without having done anything.
 final class FaultyFile: FileIO {
-    enum Operation: Sendable { case write, writeBack, flush }
+    enum Operation: Sendable { case write, writeBack, flush, reserve }
 
     private struct Plan {
         var operation: Operation
@@ -67,8 +67,11 @@ final class FaultyFile: FileIO {
     func flushAll() throws(FileError) { try inner.flushAll() }
 
     func reserve(_ length: Int, at offset: Int) throws(FileError) {
+        try check(.reserve)
         try inner.reserve(length, at: offset)
     }
+
+    func truncate(to size: Int) throws(FileError) { try inner.truncate(to: size) }
 
     func size() throws(FileError) -> Int { try inner.size() }
 }

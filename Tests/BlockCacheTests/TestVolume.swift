@@ -90,6 +90,7 @@ final class TestVolume {
     }
 
     var statistics: VolumeStatistics { volume?.statistics ?? VolumeStatistics() }
+    func resize(slots: Int) { volume?.resize(slots: slots) }
     func resetStatistics() { volume?.resetStatistics() }
 
     /// For several threads; ends with `stop`.

@@ -202,8 +202,8 @@ struct FormatPageTests {
             (zone.slotsOffset, zone.slots) = (0, 0)
             (zone.hotOffsets, zone.coldOffsets) = ([0, 0], [0, 0])
             change(&zone)
-            let buffer = ZoneTable.encode(Array(repeating: zone, count: count), seeds: seeds).bytes
-            return Array(buffer.bytes)
+            let zones = Array(repeating: zone, count: count)
+            return Array(ZoneTable.encode(zones, slotsPerZone: 77, seeds: seeds).bytes.bytes)
         }
         let page = FormatPage.shared
         let header = try #require(page.layouts["zoneHeader"])
@@ -212,7 +212,8 @@ struct FormatPageTests {
             #expect($0.field(header.range("magic")!.lowerBound, UInt32.self) == ZoneTable.magic)
             #expect($0.field(header.range("version")!.lowerBound, UInt32.self) == 1)
             #expect($0.field(header.range("count")!.lowerBound, UInt32.self) == 1)
-            let crc = ZoneTable.encode([], seeds: seeds)
+            #expect($0.field(header.range("groupSlots")!.lowerBound, UInt32.self) == 77)
+            let crc = ZoneTable.encode([], slotsPerZone: 1, seeds: seeds)
             #expect(crc.bytes.bytes.field(header.range("crc")!.lowerBound, UInt32.self) == crc.crc)
         }
         func entry(_ change: (inout Zone) -> Void) -> [UInt8] {

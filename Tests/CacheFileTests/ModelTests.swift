@@ -220,16 +220,25 @@ struct RecordTests {
         }
     }
 
-    @Test("slots and blocks beyond the file are refused")
+    @Test("slots that no file has, and blocks beyond the volume, are refused")
     func ranges() throws {
         let geometry = try SmallWorld.request().layOut()
         for record in [
-            Record.evict(EvictRecord(slot: 8, block: 0)), .evict(EvictRecord(slot: 0, block: 32)),
+            Record.evict(EvictRecord(slot: .max - 1, block: 0)),
+            .evict(EvictRecord(slot: 0, block: 32)),
             .clean(CleanRecord(slot: .max, block: 0, asOf: 1, base: .absent)),
             .map(
                 MapRecord(
-                    slot: 0, block: 0, flags: [], oldSlot: 8, granules: GranuleSet(), crcs: [])),
-            .zero(ZeroRecord(slot: 8, block: 0)), .zero(ZeroRecord(slot: 0, block: 32)),
+                    slot: 0, block: 0, flags: [], oldSlot: .max - 1, granules: GranuleSet(),
+                    crcs: [])),
+            .map(
+                MapRecord(
+                    slot: 0, block: 0, flags: [.move, .fill], oldSlot: 1,
+                    granules: GranuleSet(), crcs: [])),
+            .map(
+                MapRecord(
+                    slot: 0, block: 0, flags: .move, granules: GranuleSet(), crcs: [])),
+            .zero(ZeroRecord(slot: .max - 1, block: 0)), .zero(ZeroRecord(slot: 0, block: 32)),
             .zero(ZeroRecord(slot: 0, block: 0, granules: 1..<3)),
             .zeroRange(ZeroRangeRecord(blocks: 31..<33)),
             .cleanRange(CleanRangeRecord(blocks: 0..<33, asOf: 1)),

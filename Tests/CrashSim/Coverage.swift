@@ -7,11 +7,14 @@ package enum Mark: Int, CaseIterable, Sendable {
     case crashCheckpointPagesWritten, crashSuperblockWrite, crashSuperblockWritten
     case crashWrappedRing, crashUploadSent, crashUploadLanded, crashBeforeCheckpoint
     case crashWritesWaiting, crashFinalCheckpoint
+    case crashReserving, crashReserved, crashEmptying, crashMove, crashSwitchingUp,
+        crashSwitchingDown
+    case crashTruncating
     // What recovery said.
     case verdictEndOfLog, verdictDeadGroups, verdictTornTail, droppedFills, slotMismatchCut
     case pageMateUsed, superblockMateRewritten, cutInRecovery, secondRecovery, lostWrites
     // What was replayed.
-    case replayedData, replayedMapNew, replayedMapMove, replayedExtend, replayedFill
+    case replayedData, replayedMapNew, replayedMapMove, replayedMove, replayedExtend, replayedFill
     case replayedFillExtend, replayedZeroBase, replayedClean, replayedEvict
     case replayedPatch, replayedCarried, replayedMerge
     case replayedEpoch, replayedSeal, replayedPad, replayedIntent, replayedCarriedIntent
@@ -23,6 +26,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case settled, settledByContent, conditionsFailed, lateRequests, conflicts, tookRemote
     case trims, trimmedRanges, trimsWaiting, extentDeletes, extentsCarried, extentsCleaned
     case writtenInExtent, evictedInExtent, crashLongTrim, crashWithExtents
+    case grew, shrank, growthRefused, moved, cutOffByMount
     case checkpoints, continued, cleanStops, stopsWithDirty, poisoned, markedPoisoned
     // What became of a disk that lied.
     case damagedHistories, damageRefused, damageSurvived, damageLivedWith
@@ -37,7 +41,8 @@ package enum Branch: Int, CaseIterable, Sendable {
 
 /// Kinds of records, as they are counted against branches.
 package enum RecordKind: Int, CaseIterable, Sendable {
-    case data, merge, patch, carried, mapNew, mapMove, extend, fill, fillExtend, clean, evict, epoch
+    case data, merge, patch, carried, mapNew, mapMove, move, extend, fill, fillExtend, clean, evict,
+        epoch
     case intent, carriedIntent, seal, pad, zero, zeroRange, carriedZero, dataZero, cleanRange
 }
 

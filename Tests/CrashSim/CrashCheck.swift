@@ -64,6 +64,7 @@ extension SimWorld {
         _ crashed: SimDisk, floor: LSN, ceiling: LSN? = nil, _ what: String
     ) throws(Violation) -> Recovered {
         coverage.recoveries += 1
+        let size = crashed.cache.size
         let inspected: Inspection
         do { inspected = try CacheFiles.inspect(crashed) } catch {
             throw Violation("\(what): cachecheck refuses: \(error.message)")
@@ -84,6 +85,10 @@ extension SimWorld {
             }
         } catch {
             throw Violation("\(what): the mount refuses: \(error.message)")
+        }
+        if size != crashed.cache.size { coverage.hit(.cutOffByMount) }
+        if crashed.cache.size != cache.geometry.fileSize {
+            throw Violation("\(what): the file has \(crashed.cache.size) bytes after the mount")
         }
         if inspected.endLSN != lsn + 1 || inspected.dirtyBlocks != counts.dirty
             || inspected.cleanBlocks != counts.clean
@@ -124,7 +129,7 @@ extension SimWorld {
                     switch source {
                     case .slot(let known):
                         crc = known
-                        let offset = geometry.slotOffset(slot ?? 0) + granule * size
+                        let offset = state.geometry.slotOffset(slot ?? 0) + granule * size
                         try disk.read(into: bytes, at: offset, .direct)
                     case .overlay(let overlay):
                         switch overlay.place {
@@ -246,6 +251,7 @@ extension SimWorld {
             return raw.flags & 4 != 0 ? (.merge, .replayedMerge) : (.data, .replayedData)
         case 2:
             let flags = MapRecord.Flags(rawValue: raw.flags)
+            if flags.contains(.move) { return (.move, .replayedMove) }
             switch (flags.contains(.extend), flags.contains(.fill)) {
             case (true, true): return (.fillExtend, .replayedFillExtend)
             case (true, false): return (.extend, .replayedExtend)
@@ -283,6 +289,14 @@ extension SimWorld {
         case .pagesWritten: coverage.hit(.crashCheckpointPagesWritten)
         case .writingSuperblock: coverage.hit(.crashSuperblockWrite)
         case .superblockWritten: coverage.hit(.crashSuperblockWritten)
+        }
+        switch engine.resizeStage {
+        case .emptying: coverage.hit(.crashEmptying)
+        case .switching(let old):
+            coverage.hit(
+                old.slotCount < geometry.slotCount ? .crashSwitchingUp : .crashSwitchingDown)
+        case .reserved: coverage.hit(.crashReserved)
+        case .none, .reserving, .ready, .truncating: break
         }
         let length = UInt64(geometry.ringLength)
         if engine.journal.tail / length != engine.journal.end / length {

@@ -31,8 +31,9 @@ enum DamageHistory {
 extension SimWorld {
     func strike(_ damage: Damage) {
         let nth = random.within(1...8)
-        // Any transfer fits behind it.
-        let places = (geometry.fileSize - geometry.ringLength / 2) / 4096
+        // Any transfer fits behind it, also in a file that has become smaller.
+        let smallest = (try? geometry.resized(to: Geometry.slotsMin)) ?? geometry
+        let places = (smallest.fileSize - geometry.ringLength / 2) / 4096
         let target = random.below(places) * 4096
         note("DAMAGE \(damage), call \(nth), to \(target)")
         switch damage {

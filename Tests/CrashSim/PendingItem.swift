@@ -19,6 +19,9 @@ final class PendingItem {
         case upload(UploadTask)
         case settle(SettleTask)
         case goOn(Trim)
+        case move(MoveTask)
+        case reserve(ReserveTask)
+        case truncate(Int)
     }
 
     let kind: Kind
@@ -38,10 +41,11 @@ final class PendingItem {
     /// Whether a world of this pace keeps it waiting.
     func isSlow(_ pace: WorldPlan.Pace) -> Bool {
         switch (kind, pace) {
-        case (.slot, .slowSlots), (.destage, .slowSlots), (.flush, .slowFlush),
+        case (.slot, .slowSlots), (.destage, .slowSlots), (.move, .slowSlots), (.flush, .slowFlush),
             (.group, .slowGroups), (.fetch, .slowStore), (.upload, .slowStore),
             (.settle, .slowStore),
-            (.checkpoint, .slowCheckpoint), (.markPoisoned, .slowCheckpoint):
+            (.checkpoint, .slowCheckpoint), (.markPoisoned, .slowCheckpoint),
+            (.reserve, .slowCheckpoint), (.truncate, .slowCheckpoint):
             true
         case (.upload(let task), .slowDeletes): task.upload.isOfExtent
         default: false
@@ -62,6 +66,9 @@ final class PendingItem {
         case .destage: return isPerformed ? .crashDestage : nil
         case .upload: return isPerformed ? .crashUploadLanded : .crashUploadSent
         case .goOn: return .crashLongTrim
+        case .move: return isPerformed ? .crashMove : nil
+        case .reserve: return .crashReserving
+        case .truncate: return .crashTruncating
         case .read, .checkpoint, .markPoisoned, .fetch, .settle: return nil
         }
     }

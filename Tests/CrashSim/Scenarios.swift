@@ -30,6 +30,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     case conditionFailsForNoReason = "C5"
     case checkpointBetweenPages = "S18"
     case readerHoldsLocation = "S19"
+    case growAndShrink = "S20"
     case lostFill = "S24"
     case everythingFull = "S25"
     case directWriteWaitsForRoom = "R1"
@@ -43,6 +44,9 @@ package enum Scenario: String, CaseIterable, Sendable {
     case trimUnderReader = "R9"
     case trimUnderWriter = "R10"
     case lateDeletion = "R11"
+    case blockMovesWithPatches = "R12"
+    case growthRefused = "R13"
+    case shrinkingCalledOff = "R14"
 
     package func run() throws {
         switch self {
@@ -70,6 +74,7 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .rottenSuperblock: try s16()
         case .checkpointBetweenPages: try s18()
         case .readerHoldsLocation: try s19()
+        case .growAndShrink: try s20()
         case .lostFill: try s24()
         case .everythingFull: try s25()
         case .directWriteWaitsForRoom: try r1()
@@ -83,6 +88,9 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .trimUnderReader: try r9()
         case .trimUnderWriter: try r10()
         case .lateDeletion: try r11()
+        case .blockMovesWithPatches: try r12()
+        case .growthRefused: try r13()
+        case .shrinkingCalledOff: try r14()
         }
     }
 

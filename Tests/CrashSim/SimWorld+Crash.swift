@@ -18,15 +18,20 @@ extension SimWorld {
     /// Whether recovery would meet a PAD.
     var hasPad: Bool { lastPad.map { $0 >= engine.journal.tail } ?? false }
 
-    /// The crashes to try after a step. Recovery meets a PAD only where the ring goes round, and
-    /// together with a fill that is lost hardly ever: such moments count more.
+    /// And a MOVE.
+    var hasMove: Bool { lastMove.map { $0 >= engine.journal.tail } ?? false }
+
+    /// The crashes to try after a step. Recovery meets a PAD only where the ring goes round, a MOVE
+    /// only where the file has become smaller, and either together with a fill that is lost hardly
+    /// ever: such moments count more.
     func probes(_ percent: Int) -> [CrashKind] {
         var kinds: [CrashKind] = []
-        if hasPad {
+        if hasPad || hasMove {
             kinds.append(.keepOnly(random.chance(50) ? .ring : .ringAndDirectory))
             // A fill that recovery has to look at: with each of its bytes there or not.
             if lastFill > engine.journal.sealed {
                 kinds += [.keepOnly(.ring), .keepOnly(.ringAndDirectory), .cut(.torn)]
+                if hasMove { kinds += [.cut(.torn), .cut(.perSector), .cut(.perSector)] }
             }
         }
         if random.chance(percent) { kinds.append(random.pick(Self.likely)) }
@@ -110,6 +115,10 @@ extension SimWorld {
     private func probeRot(_ image: SimDisk, _ lsn: LSN) throws(Violation) {
         let isPage = random.chance(60)
         let offset: Int
+        let geometry: Geometry
+        do { geometry = try CacheFiles.inspect(image).geometry } catch {
+            throw Violation("before one bit rots: \(error.message)")
+        }
         if isPage {
             offset = geometry.pageOffset(random.below(geometry.pageCount), copy: random.below(2))
         } else {
@@ -150,6 +159,7 @@ extension SimWorld {
         coverage.hit(.checkpoints, engine.snapshotStatistics().checkpoints)
         oracle.truncate(to: recovered.lsn)
         lastPad = nil
+        lastMove = nil
         lastFill = 0
         disk = next
         hasFault = false

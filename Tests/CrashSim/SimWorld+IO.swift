@@ -39,6 +39,16 @@ extension SimWorld {
         case .upload(let task): advance(item, task)
         case .settle(let task): advance(item, task)
         case .goOn(let trim): end(item) { engine.goOn(trim) }
+        case .move(let task): advance(item, task)
+        case .reserve(let task):
+            task.carryOut(disk)
+            note("space reserved: \(task.refusal?.message ?? "done")")
+            if task.refusal != nil { coverage.hit(.growthRefused) }
+            end(item) { engine.reserved(task) }
+        case .truncate(let size):
+            do { try disk.truncate(to: size) } catch { item.error = error }
+            note("cut off at \(size)")
+            end(item) { engine.truncated(item.error) }
         }
     }
 
@@ -69,13 +79,28 @@ extension SimWorld {
         end(item) { engine.planDone(task) }
     }
 
+    private func advance(_ item: PendingItem, _ task: MoveTask) {
+        if !item.isPerformed {
+            runner.run(task.plan)
+            item.isPerformed = true
+            guard task.isReadable else {
+                if foundDamage(.readBad) { return }
+                return broken("block \(task.plan.block): a move reads bad granules")
+            }
+            note("block \(task.plan.block) copied from slot \(task.from) to \(task.to)")
+            put(item, task.writes.map { ([$0.bytes], $0.offset) })
+            return
+        }
+        end(item) { engine.moved(task, item.error) }
+    }
+
     private func advance(_ item: PendingItem, _ task: DestageTask) {
         if !item.isPerformed {
             runner.run(task.plan)
             item.isPerformed = true
             if task.plan.error == nil, task.plan.badGranules.isEmpty {
                 note("destage of block \(task.plan.block) into slot \(task.slot)")
-                put(item, task.writes(geometry).map { ([$0.bytes], $0.offset) })
+                put(item, task.writes.map { ([$0.bytes], $0.offset) })
                 return
             }
             if !foundDamage(.destagedBad) {

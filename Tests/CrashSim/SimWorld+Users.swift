@@ -26,7 +26,7 @@ extension SimWorld {
 
     func startUser() {
         // Reads make fills, which have to meet every branch of recovery.
-        if hasPad, random.chance(70) { return startRead() }
+        if hasPad || hasMove, random.chance(70) { return startRead() }
         let choice = random.below(100)
         if choice < plan.readPercent {
             startRead()
@@ -233,5 +233,29 @@ extension SimWorld {
             }
             oracle.synced = max(oracle.synced, promised)
         }
+    }
+
+    // MARK: Size
+
+    func startResize() {
+        if random.chance(10) { disk.inject(.fail(.noSpace), .reserve) }
+        // To and fro, so that blocks have to move.
+        let most = geometry.slotCount > plan.slots && random.chance(70) ? plan.slots : 40
+        resize(to: random.within(8...most))
+    }
+
+    func resize(to slots: Int) {
+        note("\(slots) slots wanted, has \(geometry.slotCount)")
+        slotsWanted = slots
+        engine.resize(slots: slots)
+        takeWork()
+    }
+
+    /// Counts a change of size that has come to its end.
+    func noteSize() {
+        if case .switching = engine.resizeStage { return }
+        let slots = geometry.slotCount
+        if slots != knownSlots { coverage.hit(slots > knownSlots ? .grew : .shrank) }
+        knownSlots = slots
     }
 }

@@ -10,7 +10,8 @@ import Simulation
 /// `@unchecked Sendable` because replies are `@Sendable`; a world belongs to one thread.
 package final class SimWorld: @unchecked Sendable {
     let plan: WorldPlan
-    let geometry: Geometry
+    /// As the engine has it, which changes.
+    var geometry: Geometry { engine.geometry }
     let oracle: Oracle
     var random: SeededRandom
     var coverage = Coverage()
@@ -46,7 +47,13 @@ package final class SimWorld: @unchecked Sendable {
     var isMarkedPoisoned = false
     /// Ring position of the newest PAD.
     var lastPad: UInt64?
+    /// And about that of the newest MOVE.
+    var lastMove: UInt64?
     var lastFill: LSN = 0
+    /// How many slots the file had when that was last looked at.
+    var knownSlots = 0
+    /// How many it is to have: asked for again by the next mount.
+    var slotsWanted: Int?
     var checkpointsAtMount = 0
     var writeCount: UInt64 = 0
     var lastBlock = 0
@@ -65,7 +72,7 @@ package final class SimWorld: @unchecked Sendable {
     package init(_ plan: WorldPlan, seed: UInt64) throws {
         self.plan = plan
         random = SeededRandom(seed: seed)
-        geometry = try plan.layOut()
+        let geometry = try plan.layOut()
         oracle = Oracle(geometry)
         compareBuffer = AlignedBuffer(geometry.granuleSize)
         disk = SimDisk(size: geometry.fileSize, seed: seed)
@@ -94,6 +101,7 @@ package final class SimWorld: @unchecked Sendable {
     func attach() {
         engine.trace = { [unowned self] record, lsn in traced(record, lsn) }
         pending = []
+        knownSlots = geometry.slotCount
         known = [:]
         writes = [:]
         keptRequests = []
@@ -104,6 +112,7 @@ package final class SimWorld: @unchecked Sendable {
         checkpointsAtMount = 0
         sealed = [engine.journal.sealed, engine.journal.sealed]
         note("session \(engine.journal.session) at LSN \(engine.journal.assigned)")
+        if let slotsWanted { engine.resize(slots: slotsWanted) }
         takeWork()
     }
 
@@ -137,6 +146,10 @@ package final class SimWorld: @unchecked Sendable {
             coverage.hit(.patched)
             (block, granules) = (patch.block, GranuleSet(patch.granule..<patch.granule + 1))
         case .map(let map):
+            if map.flags.contains(.move) {
+                lastMove = engine.journal.end
+                return coverage.hit(.moved)
+            }
             if map.flags.contains(.fill) {
                 lastFill = lsn
                 return
@@ -194,6 +207,7 @@ package final class SimWorld: @unchecked Sendable {
         if random.chance(10) { landLate() }
         if random.chance(10) { resolveConflicts() }
         if random.chance(5) { touch(UInt64(random.below(plan.volumeBlocks))) }
+        if !isStopping, random.below(1000) < plan.resizePermille { startResize() }
         let choice = random.below(100)
         if choice < 30, usersRunning < plan.usersMax, !isStopping {
             startUser()
@@ -214,6 +228,7 @@ package final class SimWorld: @unchecked Sendable {
     /// After every event: takes work until there is no more, and checks what must always hold.
     func settle() {
         takeWork()
+        noteSize()
         engine.checkInvariants()
         if engine.journal.sealed > sealed[1] { sealed = [sealed[1], engine.journal.sealed] }
         let journal = (engine.journal.assigned, engine.journal.written, engine.journal.durable)
@@ -232,6 +247,8 @@ package final class SimWorld: @unchecked Sendable {
     func choose() -> PendingItem {
         var item = random.pick(pending)
         for _ in 0..<4 where item.isSlow(plan.pace) { item = random.pick(pending) }
+        // The checkpoint that follows a MOVE takes it out of the log.
+        for _ in 0..<8 where hasMove && isKind(item, .checkpoint) { item = random.pick(pending) }
         return item
     }
 
@@ -253,7 +270,7 @@ package final class SimWorld: @unchecked Sendable {
             issue(PendingItem(.group(group)), [(group.imagePieces, offset)])
         case .writeSlot(let write):
             note("slot \(write.slot) of block \(write.block) written: \(write.granules.runs)")
-            issue(PendingItem(.slot(write)), write.writes(geometry).map { ([$0.bytes], $0.offset) })
+            issue(PendingItem(.slot(write)), write.writes.map { ([$0.bytes], $0.offset) })
         case .checkpoint(let writes):
             note("checkpoint: \(writes.count) writes")
             issue(PendingItem(.checkpoint), writes.map { ([$0.buffer.bytes], $0.offset) })
@@ -264,9 +281,9 @@ package final class SimWorld: @unchecked Sendable {
             issue(
                 PendingItem(.markPoisoned), writes.map { ([$0.buffer.bytes], $0.offset) },
                 mayFail: true)
-        case .flush:
+        case .flush(let all):
             let item = PendingItem(.flush)
-            do { item.flush = try disk.beginFlush() } catch { broken("flush: \(error)") }
+            do { item.flush = try disk.beginFlush(all: all) } catch { broken("flush: \(error)") }
             note("flush begins")
             oracle.flushBegan()
             pending.append(item)
@@ -274,6 +291,9 @@ package final class SimWorld: @unchecked Sendable {
         case .destage(let task): pending.append(PendingItem(.destage(task)))
         case .fetch(let task): pending.append(PendingItem(.fetch(task)))
         case .goOn(let trim): pending.append(PendingItem(.goOn(trim)))
+        case .move(let task): pending.append(PendingItem(.move(task)))
+        case .reserve(let task): pending.append(PendingItem(.reserve(task)))
+        case .truncate(let size): pending.append(PendingItem(.truncate(size)))
         case .upload(let task):
             note("upload of block \(task.block) as of \(task.upload.asOf)")
             pending.append(PendingItem(.upload(task)))

@@ -25,6 +25,8 @@ package struct WorldPlan {
     /// Percent of writes that are trims.
     package var trimPercent = 0
     package var storeFailPercent = 0
+    /// How often the cache file gets another size.
+    package var resizePermille = 0
     /// Blocks that the store has at the start.
     package var storedPercent = 50
     package var hasContentTags = false
@@ -58,6 +60,13 @@ package struct WorldPlan {
         engine.retryDelayMs = 20
         engine.retryDelayMaxMs = 500
         trimPercent = random.pick([0, 10, 30, 50])
+        resizePermille = random.pick([0, 0, 60, 120])
+        if resizePermille > 0, random.chance(70) {
+            // Slots that come are needed, and their dirty blocks can go elsewhere when they go.
+            slots = 8
+            volumeBlocks = random.within(8...13)
+            engine.writeDelayMs = UInt64(random.pick([50, 100_000]))
+        }
         engine.trimStepsMax = random.pick([1, 3, 4096])
         engine.extentsMax = random.pick([4, 6, .max])
     }

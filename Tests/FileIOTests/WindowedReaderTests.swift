@@ -37,6 +37,7 @@ private final class FlawedFile: FileIO {
     func reserve(_ length: Int, at offset: Int) throws(FileError) {
         try file.reserve(length, at: offset)
     }
+    func truncate(to size: Int) throws(FileError) { try file.truncate(to: size) }
     func size() throws(FileError) -> Int { try file.size() }
 }
 

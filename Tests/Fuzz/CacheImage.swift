@@ -37,6 +37,7 @@ private final class MemoryFile: FileIO, @unchecked Sendable {
             bytes += [UInt8](repeating: 0, count: offset + length - bytes.count)
         }
     }
+    func truncate(to size: Int) throws(FileError) { bytes.removeLast(bytes.count - size) }
     func size() throws(FileError) -> Int { bytes.count }
 }
 

@@ -43,6 +43,22 @@ package struct DiskImage: Hashable, Sendable {
         size = newSize
     }
 
+    /// Takes away what lies beyond `newSize`, which is not above the size.
+    package mutating func shrink(to newSize: Int) {
+        precondition(newSize <= size)
+        let tail = min(size, (newSize + Self.pageSize - 1) / Self.pageSize * Self.pageSize)
+        if tail > newSize { write([UInt8](repeating: 0, count: tail - newSize), at: newSize) }
+        let kept = Self.pageCount(newSize)
+        for index in kept..<pages.count {
+            guard let page = pages[index] else { continue }
+            for sector in 0..<DiskPage.sectorCount {
+                hashSum &-= Self.share(page.hash(sector), index, sector)
+            }
+        }
+        pages.removeLast(pages.count - kept)
+        size = newSize
+    }
+
     // MARK: Content
 
     /// Equal content of equal size gives equal hashes.

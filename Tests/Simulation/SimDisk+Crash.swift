@@ -71,9 +71,10 @@ extension SimDisk {
     package func powerCutImage(_ mode: PowerCut, _ random: inout SeededRandom) -> DiskImage {
         var image = durable
         if mode == .dropAll { return image }
+        if let cutSize, mode == .keepAll || random.chance(50) { image.shrink(to: cutSize) }
         var writes = wholeWrites(shuffledIssued(&random))
         if mode == .keepAll || mode == .torn || random.chance(50) {
-            image.grow(to: cache.size)
+            image.grow(to: max(image.size, cache.size))
         }
         switch mode {
         case .dropAll, .keepAll: break
@@ -101,7 +102,7 @@ extension SimDisk {
         var image = durable
         let writes = wholeWrites(shuffledIssued(&random)).filter { isKept($0.range) }
         if writes.contains(where: { $0.range.upperBound > image.size }) {
-            image.grow(to: cache.size)
+            image.grow(to: max(image.size, cache.size))
         }
         for write in writes { image.apply(write.patches) }
         return SimDisk(image, seed: random.next())
@@ -131,7 +132,7 @@ extension SimDisk {
     private func subsetImage(_ subset: Int) -> DiskImage {
         var image = durable
         for (index, write) in wholeWrites(issued).enumerated() where subset >> index & 1 != 0 {
-            if write.range.upperBound > image.size { image.grow(to: cache.size) }
+            if write.range.upperBound > image.size { image.grow(to: max(image.size, cache.size)) }
             image.apply(write.patches)
         }
         return image

@@ -16,7 +16,7 @@ package enum Fault: Sendable {
 
 /// The calls that can go wrong; `flush` stands for `flushAll` too.
 package enum CallKind: Int, CaseIterable, Sendable {
-    case read, write, flush, reserve
+    case read, write, flush, reserve, truncate
 }
 
 /// Which calls of a disk fail, and how many were made.

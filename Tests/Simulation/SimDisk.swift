@@ -17,6 +17,8 @@ import Glibc
 ///   any order; a sector never goes back behind what is durable.
 /// - D4: size gained by `reserve` is durable after `flushAll`, or with a durable write beyond it.
 /// - D5: after a failed flush each covered sector is durable or never will be; reads still see it.
+/// - D6: `truncate` is visible at once and durable after `flushAll`; until then a crash may bring
+///   back the old size with the old bytes.
 ///
 /// `@unchecked Sendable`: a simulation runs on one thread, which is the only user of its disk.
 package final class SimDisk: FileIO, @unchecked Sendable {
@@ -34,6 +36,8 @@ package final class SimDisk: FileIO, @unchecked Sendable {
     private var nextID = 1
     private var returnedCount = 0
     private var openFlushes: Set<Int> = []
+    /// The smallest size since the last `flushAll`, if that was below the durable one.
+    var cutSize: Int?
     /// Decides which sectors survive a failed flush.
     private var random: SeededRandom
 
@@ -55,6 +59,7 @@ package final class SimDisk: FileIO, @unchecked Sendable {
         copy.cache = cache
         copy.returned = returned
         copy.issued = issued
+        copy.cutSize = cutSize
         copy.nextID = nextID
         copy.returnedCount = returnedCount
         copy.random = random
@@ -73,6 +78,8 @@ package final class SimDisk: FileIO, @unchecked Sendable {
         let through: Int
         /// The size to make durable; nil where only data counts.
         let size: Int?
+        /// And before that the size to cut it to.
+        let cutSize: Int?
         let failure: FileError?
         let isLost: Bool
     }
@@ -139,7 +146,8 @@ package final class SimDisk: FileIO, @unchecked Sendable {
         nextID += 1
         openFlushes.insert(id)
         return FlushToken(
-            id: id, through: returnedCount, size: all ? cache.size : nil, failure: failure,
+            id: id, through: returnedCount, size: all ? cache.size : nil,
+            cutSize: all ? cutSize : nil, failure: failure,
             isLost: isLost)
     }
 
@@ -151,6 +159,10 @@ package final class SimDisk: FileIO, @unchecked Sendable {
         let covered = returned.prefix { $0.returnOrder <= token.through }
         let end = covered.map(\.range.upperBound).max() ?? 0
         if token.failure == nil || random.chance(50) {
+            if let cut = token.cutSize {
+                durable.shrink(to: min(cut, durable.size))
+                if cutSize == cut { cutSize = nil }
+            }
             durable.grow(to: max(durable.size, token.size ?? 0, end))
         }
         for write in covered {
@@ -206,6 +218,21 @@ package final class SimDisk: FileIO, @unchecked Sendable {
         default: preconditionFailure("a reservation works or fails")
         }
         cache.grow(to: max(cache.size, offset + length))
+    }
+
+    package func truncate(to size: Int) throws(FileError) {
+        try faults.checkAlive()
+        if size < 0 || size > cache.size { throw violation("cut off at \(size)") }
+        if issued.contains(where: { $0.range.upperBound > size }) {
+            throw violation("cut off at \(size) under a write")
+        }
+        if faults.countWriteSide() { throw FaultPlan.crash }
+        if case .fail(let kind)? = faults.next(.truncate) {
+            throw FaultPlan.error(kind, "truncate to \(size)")
+        }
+        cache.shrink(to: size)
+        returned.removeAll { $0.range.upperBound > size }
+        if size < durable.size { cutSize = min(size, cutSize ?? size) }
     }
 
     package func size() throws(FileError) -> Int {

@@ -63,7 +63,7 @@ import Testing
         #expect(DiskImage(first + second).contentHash != DiskImage(second + first).contentHash)
     }
 
-    @Test("images of different size differ, and growing appends zeros")
+    @Test("images of different size differ, growing appends zeros, and shrinking takes away")
     func growth() {
         var image = DiskImage([1, 2, 3])
         let small = image
@@ -74,6 +74,10 @@ import Testing
         image.write([9], at: 4999)
         #expect(image.read(4998..<5000) == [0, 9])
         #expect(image.size == 5000)
+        image.shrink(to: 3)
+        #expect(image == small && image.contentHash == small.contentHash)
+        image.grow(to: 5000)
+        #expect(image.read(4998..<5000) == [0, 0])
     }
 
     @Test("random writes to several copies agree with byte arrays", arguments: 1...20)

@@ -168,6 +168,7 @@ import Testing
         case .write: try disk.put([1], at: 0)
         case .flush: try disk.flushAll()
         case .reserve: try disk.reserve(4096, at: 0)
+        case .truncate: try disk.truncate(to: 4096)
         }
     }
 }

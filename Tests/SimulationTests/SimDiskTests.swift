@@ -123,6 +123,30 @@ import Testing
         #expect(try disk.size() == 12_288)
     }
 
+    @Test("what was cut off may come back until flushAll; what grows there again is zeros (D6)")
+    mutating func truncated() throws {
+        let disk = SimDisk(size: 12_288)
+        try disk.put([1], at: 5000)
+        try disk.flush()
+        try disk.put([2], at: 9000)
+        try disk.truncate(to: 4096)
+        #expect(try disk.size() == 4096)
+        #expect(throws: FileError.self) { try disk.get(5000..<5001) }
+        try disk.flush()
+        var seen: Set<[UInt8]> = []
+        for _ in 0..<50 {
+            let after = disk.afterPowerCut(.perSector, &random)
+            let size = try after.size()
+            seen.insert(size == 4096 ? [] : try after.get(5000..<5001) + after.get(9000..<9001))
+        }
+        #expect(seen == [[], [1, 0]])
+        try disk.reserve(8192, at: 4096)
+        try disk.flushAll()
+        let after = disk.afterPowerCut(.dropAll, &random)
+        #expect(try after.get(4096..<12_288).allSatisfy { $0 == 0 })
+        #expect(disk.durable.contentHash == DiskImage(size: 12_288).contentHash)
+    }
+
     @Test("an unflushed write beyond the durable size goes with the size, or brings it along")
     mutating func writeBeyondDurableSize() throws {
         let disk = SimDisk(size: 100)

@@ -45,5 +45,9 @@ package final class MemoryFile: FileIO, @unchecked Sendable {
         if missing > 0 { bytes.append(contentsOf: repeatElement(0, count: missing)) }
     }
 
+    package func truncate(to size: Int) throws(FileError) {
+        bytes.removeLast(max(0, bytes.count - size))
+    }
+
     package func size() throws(FileError) -> Int { bytes.count }
 }

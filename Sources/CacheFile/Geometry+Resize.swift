@@ -1,0 +1,70 @@
+// A file with more slots, or with fewer. docs/format.md, "Growing and shrinking".
+
+extension Geometry {
+    /// The same file with another number of slots. Slots that both have stay where they are, and
+    /// nothing new lies where something is now. Throws `.invalid` for sizes the file cannot have.
+    public func resized(to slots: Int) throws(CacheFileError) -> Geometry {
+        let most = min(Self.slotsMax, Self.zonesMax * slotsPerZone)
+        guard (Self.slotsMin...most).contains(slots) else {
+            throw CacheFileError(
+                .invalid, "it can hold \(Self.slotsMin) to \(most) blocks, not \(slots)")
+        }
+        let count = (slots + slotsPerZone - 1) / slotsPerZone
+        // The last group is the end of the file, so it grows in place until it is full.
+        var zones = Array(self.zones.prefix(count))
+        zones[zones.count - 1].slots = min(
+            slotsPerZone, slots - (zones.count - 1) * slotsPerZone)
+        let roots = try rootPlaces(kept: zones, pages: count * pagesPerZone)
+        if zones.count < count {
+            var next = end(zones)
+            if roots.offsets[0] == next { next += 2 * roots.capacity }
+            for index in zones.count..<count {
+                let zone = newZone(at: next, slots: min(slotsPerZone, slots - index * slotsPerZone))
+                zones.append(zone)
+                next = end(zones)
+            }
+        }
+        return Geometry(
+            blockSize: blockSize, volumeBlocks: volumeBlocks, ringOffset: ringOffset,
+            ringLength: ringLength, rootOffsets: roots.offsets, rootCapacity: roots.capacity,
+            slotsPerZone: slotsPerZone, zones: zones)
+    }
+
+    private func end(_ zones: [Zone]) -> Int {
+        zones.reduce(0) { max($0, $1.slotsOffset + $1.slots * blockSize) }
+    }
+
+    private func newZone(at offset: Int, slots: Int) -> Zone {
+        let hot = hotPagesPerZone * Self.pageSize
+        let cold = (pagesPerZone - hotPagesPerZone) * Self.pageSize
+        // Tests lay small files out more tightly.
+        let alignment = zones[0].slotsOffset % (1 << 20) == 0 ? 1 << 20 : Self.pageSize
+        return Zone(
+            slotsOffset: LayoutRequest.round(offset + 2 * hot + 2 * cold, alignment), slots: slots,
+            hotOffsets: [offset, offset + hot],
+            coldOffsets: [offset + 2 * hot, offset + 2 * hot + cold])
+    }
+
+    /// Where the roots of so many pages go: where they are, else before the directory of a group
+    /// where roots have been before, else behind all groups, before the directory of the next.
+    private func rootPlaces(
+        kept: [Zone], pages: Int
+    ) throws(CacheFileError) -> (offsets: [Int], capacity: Int) {
+        let needed = LayoutRequest.round(pages * 8, Self.pageSize)
+        let keptEnd = end(kept)
+        if needed <= rootCapacity, rootOffsets.allSatisfy({ $0 + rootCapacity <= keptEnd }) {
+            return (rootOffsets, rootCapacity)
+        }
+        var gap = superblockOffset(3) + Self.superblockStride
+        for zone in kept {
+            let isUsed = rootOffsets.contains { (gap..<zone.hotOffsets[0]).contains($0) }
+            if !isUsed, zone.hotOffsets[0] - gap >= 2 * needed {
+                return ([gap, gap + needed], needed)
+            }
+            gap = zone.slotsOffset + zone.slots * blockSize
+        }
+        // Fewer pages than before have had a place among the groups that are kept.
+        guard pages > pageCount else { throw CacheFileError(.invalid, "no place for its root") }
+        return ([keptEnd, keptEnd + needed], needed)
+    }
+}
