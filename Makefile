@@ -6,7 +6,7 @@ BINDIR ?= $(PREFIX)/bin
 SWIFT ?= swift
 SEED ?= 1
 
-.PHONY: build demo test bench soak fuzz lint verify install clean help
+.PHONY: build demo test bench soak fuzz sanitize lint verify install clean help
 .DEFAULT_GOAL := build
 
 build: ## the two programs, optimised: .build/release/s3backer and cachecheck (default)
@@ -28,8 +28,12 @@ soak: ## crash simulation until the time is up; SECONDS=600 SEED=1
 	$(SWIFT) build -c release --product crashsim
 	.build/release/crashsim --seconds $(or $(SECONDS),600) --seed $(SEED)
 
-fuzz: ## every parser with random input; SECONDS=60 for all targets together
+fuzz: ## every parser of untrusted bytes with random input; SECONDS=60 for each
 	scripts/fuzz --seconds $(or $(SECONDS),60)
+
+sanitize: ## the tests under the thread sanitizer, then under the address sanitizer
+	scripts/sanitize thread
+	scripts/sanitize address
 
 lint: ## format, file length, character set, imports, shell scripts
 	scripts/lint

@@ -32,16 +32,12 @@ struct DirectoryLoad {
     }
 
     private mutating func load(_ page: Int) throws(CacheFileError) {
-        let copy = root.entries[page].copy
-        if try load(page, copy: copy) { return }
-        // Only a byte-equal mate may stand in, never an older page (I11).
-        guard try load(page, copy: 1 - copy) else {
+        let copy = try Mates.find(
+            named: root.entries[page].copy, "PAGE_BAD", "directory page \(page)", &findings
+        ) { [self] copy throws(CacheFileError) in try load(page, copy: copy) }
+        guard copy != nil else {
             throw CacheFileError(.needsCheck, "PAGE_BAD: directory page \(page) is damaged")
         }
-        findings.append(
-            Finding(
-                "PAGE_BAD", .warning,
-                "directory page \(page): one copy is damaged, its mate is good"))
     }
 
     private func load(_ page: Int, copy: Int) throws(CacheFileError) -> Bool {

@@ -55,8 +55,8 @@ package struct Recovery {
             note("SB_COPY_BAD", .warning, "superblock copy \(copy) is damaged or old")
         }
         let seeds = SeedSpace(fileUUID: sb.fileUUID)
-        let geometry = try ZoneTable.readGeometry(sb, file, seeds: seeds)
-        let root = try RootTable.read(sb, geometry, file, seeds: seeds)
+        let geometry = try ZoneTable.readGeometry(sb, file, seeds: seeds, findings: &findings)
+        let root = try RootTable.read(sb, geometry, file, seeds: seeds, findings: &findings)
         var directory = DirectoryLoad(root, geometry, seeds, pageReader)
         let state = try directory.run()
         findings += directory.findings

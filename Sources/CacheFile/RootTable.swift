@@ -40,19 +40,22 @@ package struct RootTable: Sendable {
 
     /// Reads the root that the superblock names. Throws `.needsCheck` when it is damaged.
     package static func read(
-        _ sb: Superblock, _ geometry: Geometry, _ file: any FileIO, seeds: SeedSpace
+        _ sb: Superblock, _ geometry: Geometry, _ file: any FileIO, seeds: SeedSpace,
+        findings: inout [Finding]
     ) throws(CacheFileError) -> RootTable {
         guard sb.rootCopy < 2 else {
             throw CacheFileError(.needsCheck, "ROOT_BAD: copy \(sb.rootCopy)")
         }
-        let size = geometry.pageCount * 8
-        let buffer = AlignedBuffer(size)
-        try io { () throws(FileError) in
-            try WindowedReader(file).read(
-                into: buffer.mutableBytes, at: geometry.rootOffsets[Int(sb.rootCopy)])
+        let buffer = AlignedBuffer(geometry.pageCount * 8)
+        let copy = try Mates.find(named: Int(sb.rootCopy), "ROOT_BAD", "root", &findings) {
+            copy throws(CacheFileError) in
+            try io { () throws(FileError) in
+                try WindowedReader(file).read(
+                    into: buffer.mutableBytes, at: geometry.rootOffsets[copy])
+            }
+            return Checksum.crc32c(buffer.bytes, seed: seeds.seed(.root, 0)) == sb.rootCRC
         }
-        let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.root, 0))
-        guard crc == sb.rootCRC else {
+        guard copy != nil else {
             throw CacheFileError(.needsCheck, "ROOT_BAD: the table of directory pages is damaged")
         }
         var root = RootTable(pageCount: geometry.pageCount)

@@ -48,10 +48,10 @@ package enum ZoneTable {
     /// Reads the geometry that a superblock describes; every value is checked against the file's
     /// size, so nothing later can reach outside it or allocate beyond it.
     package static func readGeometry(
-        _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace
+        _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace, findings: inout [Finding]
     ) throws(CacheFileError) -> Geometry {
         let size = try io { () throws(FileError) in try file.size() }
-        let (zones, slotsPerZone) = try readZones(sb, file, seeds: seeds)
+        let (zones, slotsPerZone) = try readZones(sb, file, seeds: seeds, findings: &findings)
         guard let blockSize = Int(exactly: sb.blockSize), Geometry.blockSizes.contains(blockSize),
             blockSize & (blockSize - 1) == 0,
             Int(sb.granuleSize) == Geometry.granuleSize(blockSize: blockSize)
@@ -84,20 +84,24 @@ package enum ZoneTable {
     }
 
     private static func readZones(
-        _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace
+        _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace, findings: inout [Finding]
     ) throws(CacheFileError) -> (zones: [Zone], slotsPerZone: Int) {
         guard sb.zoneCopy < 2, sb.zoneCount >= 1, sb.zoneCount <= Geometry.zonesMax else {
             throw broken("\(sb.zoneCount) allocation groups, copy \(sb.zoneCopy)")
         }
         let buffer = AlignedBuffer(Geometry.zoneTableBytes)
-        try io { () throws(FileError) in
-            try file.read(into: buffer.mutableBytes, at: offset(copy: Int(sb.zoneCopy)), .direct)
-        }
         let bytes = buffer.mutableBytes
-        let stored: UInt32 = bytes.field(12)
-        bytes.setField(12, UInt32(0))
-        let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.zones, 0))
-        guard stored == crc, stored == sb.zoneCRC, bytes.field(0, UInt32.self) == magic,
+        let copy = try Mates.find(named: Int(sb.zoneCopy), "ROOT_BAD", "zone table", &findings) {
+            copy throws(CacheFileError) in
+            try io { () throws(FileError) in
+                try file.read(into: bytes, at: offset(copy: copy), .direct)
+            }
+            let stored: UInt32 = bytes.field(12)
+            bytes.setField(12, UInt32(0))
+            let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.zones, 0))
+            return stored == crc && stored == sb.zoneCRC
+        }
+        guard copy != nil, bytes.field(0, UInt32.self) == magic,
             bytes.field(8, UInt32.self) == sb.zoneCount
         else { throw CacheFileError(.needsCheck, "ROOT_BAD: the zone table is damaged") }
         var zones: [Zone] = []

@@ -52,7 +52,12 @@ public final class AlignedBuffer: @unchecked Sendable {
 final class BufferPool: Sendable {
     static let shared = BufferPool()
 
-    private static let keptBytesMax = 64 << 20
+    #if SANITIZED
+        /// Nothing is kept, so that the sanitizer sees who uses a buffer after its end.
+        private static let keptBytesMax = 0
+    #else
+        private static let keptBytesMax = 64 << 20
+    #endif
     private static let largestKept = 8 << 20
 
     private struct Shelves {

@@ -132,7 +132,8 @@ struct DirectoryTests {
         let set = try SuperblockSet.read(file)
         var sb = set.current
         let seeds = SeedSpace(fileUUID: sb.fileUUID)
-        var root = try RootTable.read(sb, geometry, file, seeds: seeds)
+        var findings: [Finding] = []
+        var root = try RootTable.read(sb, geometry, file, seeds: seeds, findings: &findings)
         guard root.entries[page].isWritten else { return }
         let at = geometry.pageOffset(page, copy: root.entries[page].copy)
         let isHot = geometry.isHot(page)
@@ -173,7 +174,7 @@ struct DirectoryTests {
     @Test("forged entries with right checksums are refused or harmless", arguments: UInt64(0)..<4)
     func forgedEntries(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
-        let good = MemoryFile(try GoldenImages.make("replay.cache"))
+        let good = MemoryFile(try GoldenImages.make("replay"))
         let geometry = try CacheFiles.inspect(good).geometry
         var refused = 0
         for _ in 0..<2000 {
@@ -199,7 +200,7 @@ struct DirectoryTests {
 
     @Test("forged entries: each contradiction has its code")
     func codes() throws {
-        let good = MemoryFile(try GoldenImages.make("clean.cache"))
+        let good = MemoryFile(try GoldenImages.make("clean"))
         let geometry = try CacheFiles.inspect(good).geometry
         func code(_ reseal: Bool = true, _ change: (UnsafeMutableRawBufferPointer) -> Void) throws
             -> String?
@@ -224,7 +225,7 @@ struct DirectoryTests {
         arguments: UInt64(0)..<4)
     func forgedRecords(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
-        let good = MemoryFile(try GoldenImages.make("replay.cache"))
+        let good = MemoryFile(try GoldenImages.make("replay"))
         let recovered = try Recovery.run(good)
         let groups = recovered.scan.accepted.map(\.header).filter { $0.recordCount > 0 }
         let length = UInt64(recovered.geometry.ringLength)

@@ -21,20 +21,7 @@ struct MetadataRotTests {
         let file = try SmallWorld.make()
         let session = try TestSession(file)
         var earlier = Set<String>()
-        try session.map(3, version: 1)
-        try session.map(4, version: 1, fill: true)
-        try session.commit()
-        try session.checkpoint()
-        earlier.insert(describe(session.state))
-        session.overwrite(4, granule: 1, version: 2)
-        try session.write()
-        earlier.insert(describe(session.state))
-        session.clean(3)
-        try session.map(9, granules: 0..<1, version: 1)
-        try session.commit()
-        earlier.insert(describe(session.state))
-        session.overwrite(9, granule: 0, version: 7)
-        try session.commit()
+        try GoldenImages.fill(session) { earlier.insert(describe($0)) }
         if sealed { try session.seal() }
         let inspection = try CacheFiles.inspect(file)
         return Subject(
@@ -42,15 +29,8 @@ struct MetadataRotTests {
             geometry: inspection.geometry, superblock: inspection.superblock)
     }
 
-    /// Flips each bit of the first `used` bytes of a block and one bit of every byte behind them;
-    /// the tests of each structure flip those one by one. Returns how many flips were refused.
-    @discardableResult
-    static func flip(_ subject: Subject, blockAt start: Int, used: Int) -> Int {
-        flip(subject, [start..<start + used])
-            + flip(subject, [start + used..<start + 4096], stride: 9)
-    }
-
-    /// Flips each bit of these byte ranges, or every `step`th. Returns how many flips were refused.
+    /// Flips each bit of these byte ranges, or every `step`th, and recovers. Returns how many flips
+    /// were refused.
     @discardableResult
     static func flip(_ subject: Subject, _ ranges: [Range<Int>], stride step: Int = 1) -> Int {
         let file = MemoryFile(subject.bytes)
@@ -77,23 +57,52 @@ struct MetadataRotTests {
         return refused
     }
 
-    @Test("superblock copies", arguments: 0..<4)
-    func superblocks(copy: Int) throws {
-        let subject = try Self.subject(sealed: true)
-        let at = subject.geometry.superblockOffset(copy)
-        #expect(Self.flip(subject, blockAt: at, used: 544) == 0)
+    /// Flips each bit of a range; `isAsBefore` reads what lies there and compares it with what was
+    /// read before. Nothing else of a file is read any differently, so there is no need to.
+    static func flip(
+        _ subject: Subject, _ range: Range<Int>, stride step: Int = 1,
+        isAsBefore: (MemoryFile) throws -> Bool
+    ) -> (refused: Int, wrong: Int) {
+        let file = MemoryFile(subject.bytes)
+        var (refused, wrong) = (0, 0)
+        for bit in stride(from: range.lowerBound * 8, to: range.upperBound * 8, by: step) {
+            file.flip(bit)
+            do { if try !isAsBefore(file) { wrong += 1 } } catch { refused += 1 }
+            file.flip(bit)
+        }
+        return (refused, wrong)
     }
 
-    @Test("zone table: the used copy is checked, the other one not needed")
-    func zones() throws {
+    @Test("superblock copies: another one is used, and a bad one of the pair is reported")
+    func superblocks() throws {
         let subject = try Self.subject(sealed: true)
-        let at = Geometry.zoneTableOffset
-        let used = at..<at + 256
-        #expect(Self.flip(subject, [used]) == used.count * 8)
-        // Zeros behind the entries: a bit of every fourth byte.
-        let rest = at + 256..<at + (64 << 10)
-        #expect(Self.flip(subject, [rest], stride: 33) == (rest.count * 8 + 32) / 33)
-        #expect(Self.flip(subject, [at + (64 << 10)..<at + (65 << 10)], stride: 9) == 0)
+        for copy in 0..<4 {
+            let at = subject.geometry.superblockOffset(copy)
+            let bad = subject.superblock.copies.filter { $0 == copy }
+            let found = Self.flip(subject, at..<at + Superblock.size) { file in
+                let set = try SuperblockSet.read(file)
+                return set.current == subject.superblock && set.badCopies == bad
+            }
+            #expect(found == (0, 0))
+        }
+    }
+
+    @Test("zone table: its mate is used, and that is reported", arguments: 0..<2)
+    func zones(copy: Int) throws {
+        let subject = try Self.subject(sealed: true)
+        let seeds = SeedSpace(fileUUID: subject.superblock.fileUUID)
+        let isNamed = copy == Int(subject.superblock.zoneCopy)
+        let at = ZoneTable.offset(copy: copy)
+        let all = at..<at + Geometry.zoneTableBytes
+        // The copy that is not named is not read.
+        let found = Self.flip(subject, all, stride: isNamed ? 1 : 9) { file in
+            var findings: [Finding] = []
+            let geometry = try ZoneTable.readGeometry(
+                subject.superblock, file, seeds: seeds, findings: &findings)
+            return geometry == subject.geometry
+                && findings.map(\.code) == (isNamed ? ["ROOT_BAD"] : [])
+        }
+        #expect(found == (0, 0))
     }
 
     @Test("root: the used copy is checked, the other one not needed")
@@ -103,8 +112,19 @@ struct MetadataRotTests {
         let used = subject.geometry.rootOffsets[Int(subject.superblock.rootCopy)]
         let other = subject.geometry.rootOffsets[1 - Int(subject.superblock.rootCopy)]
         #expect(Self.flip(subject, [used..<used + length]) == length * 8)
-        #expect(
-            Self.flip(subject, [used + length..<used + 4096, other..<other + 4096], stride: 9) == 0)
+        #expect(Self.flip(subject, [used + length..<used + 4096, other..<other + 4096]) == 0)
+    }
+
+    @Test("root: an equal mate is used, and that is reported")
+    func rootMate() throws {
+        let file = try SmallWorld.make()
+        let inspection = try CacheFiles.inspect(file)
+        let at = inspection.geometry.rootOffsets[Int(inspection.superblock.rootCopy)]
+        for bit in at * 8..<(at + inspection.geometry.pageCount * 8) * 8 {
+            file.flip(bit)
+            #expect(try contents(of: file).findings == ["ROOT_BAD"])
+            file.flip(bit)
+        }
     }
 
     @Test("directory pages", arguments: 0..<2)
@@ -112,7 +132,7 @@ struct MetadataRotTests {
         let subject = try Self.subject(sealed: true)
         for page in 0..<subject.geometry.pageCount {
             let at = subject.geometry.pageOffset(page, copy: copy)
-            Self.flip(subject, blockAt: at, used: 64 + 8 * 64)
+            Self.flip(subject, [at..<at + Geometry.pageSize])
         }
     }
 
@@ -121,16 +141,20 @@ struct MetadataRotTests {
         let subject = try Self.subject(sealed: sealed)
         let scan = try Recovery.run(MemoryFile(subject.bytes)).scan
         let length = UInt64(subject.geometry.ringLength)
-        #expect(scan.accepted.count >= 3)
+        #expect(scan.accepted.count >= 5)
         var refused = 0
         for group in scan.accepted {
             let at = subject.geometry.ringOffset + Int(group.header.position % length)
-            refused += Self.flip(subject, blockAt: at, used: 320)
+            // Header and records; behind them zeros, each bit of them once is enough.
+            let used = at..<at + 1024
+            let rest = used.upperBound..<at + 4096
+            refused += Self.flip(subject, [used])
+            refused += Self.flip(subject, [rest], stride: sealed ? 1 : 9)
             let data = at + 4096..<at + group.header.byteCount
             refused += Self.flip(subject, [data], stride: 9)
         }
         #expect(refused > 0)
         let end = subject.geometry.ringOffset + Int(scan.end.position % length)
-        #expect(Self.flip(subject, blockAt: end, used: 128) == 0)
+        #expect(Self.flip(subject, [end..<end + 4096]) == 0)
     }
 }

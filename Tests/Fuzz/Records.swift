@@ -10,10 +10,6 @@ private let geometries: [Geometry] = [4096, 16384, 65536, 1 << 20].compactMap { 
     try? LayoutRequest(blockSize: blockSize, volumeBlocks: 1000, slots: 64).layOut()
 }
 
-private func check(_ condition: Bool, _ what: String) {
-    if !condition { fatalError(what) }
-}
-
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     guard let bytes, count >= 26 else { return 0 }

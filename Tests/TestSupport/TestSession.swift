@@ -164,12 +164,42 @@ package final class TestSession {
         append(.evict(EvictRecord(slot: UInt32(slot), block: block, granules: granules)))
     }
 
+    /// Writes bytes of a granule of which the rest is not here: PATCH.
+    package func patch(
+        _ block: UInt64, granule: Int, _ range: Range<Int>, version: Int, carriedLSN: LSN = 0
+    ) {
+        guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
+        let padded = (range.count + RingFormat.blockSize - 1) & ~(RingFormat.blockSize - 1)
+        let payload = AlignedBuffer.zeroed(padded)
+        payload.mutableBytes.setBytes(0, Self.content(block, granule, version, range.count))
+        var item = PatchRecord(
+            slot: UInt32(slot), block: block, granule: granule, ranges: [range], crc: 0,
+            carriedLSN: carriedLSN)
+        item.crc = item.checksum(payload.slice(0..<range.count), geometry, cache.seeds)
+        item.dataPosition = journal.nextDataIndex(
+            recordBytes: Record.patch(item).encodedSize(geometry), dataBytes: padded)
+        append(.patch(item), [DataPiece(payload, 0..<padded)], payload: payload.bytes)
+    }
+
+    /// Announces an upload of what the block is now; nil for its deletion.
+    package func intend(_ block: UInt64, digest: [UInt8]?) {
+        guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
+        append(
+            .intent(
+                IntentRecord(
+                    slot: UInt32(slot), block: block, asOf: state.slots.dataLSN(slot),
+                    base: state.slots.base(slot), digest: digest)))
+    }
+
     /// Appends any record, true to the state or not.
-    package func append(_ record: Record, _ data: [DataPiece] = []) {
+    package func append(
+        _ record: Record, _ data: [DataPiece] = [], payload: UnsafeRawBufferPointer? = nil
+    ) {
         let (lsn, group, dataIndex) = journal.append(record.encode(geometry), data: data)
         do {
             try state.apply(
-                record, lsn: lsn, epoch: journal.epoch, group: group, dataIndex: dataIndex)
+                record, lsn: lsn, epoch: journal.epoch, group: group, dataIndex: dataIndex,
+                payload: payload)
         } catch {
             preconditionFailure(error.what)
         }
@@ -243,31 +273,4 @@ package final class TestSession {
         journal.closeOpen()
         return state.oldestNeeded().flatMap { journal.point(at: $0) } ?? journal.nextPoint
     }
-}
-
-/// What a mount would find in a file, as text: equal text means equal content.
-package func contents(of file: any FileIO) throws(CacheFileError) -> (
-    text: String, findings: [String]
-) {
-    let recovered = try Recovery.run(file)
-    return (describe(recovered.state), recovered.findings.map(\.code))
-}
-
-package func describe(_ state: CacheState) -> String {
-    var lines: [String] = []
-    for slot in 0..<state.geometry.slotCount where !state.slots.isFree(slot) {
-        let block = state.slots.block(slot)
-        var line = "\(slot):\(block):\(state.slots.rawState(slot)):\(state.slots.dataLSN(slot))"
-        for granule in 0..<state.geometry.granulesPerBlock {
-            switch state.source(slot: slot, block: block, granule: granule) {
-            case .slot(let crc): line += " s\(crc)"
-            case .overlay(let overlay): line += overlay.crc.map { " o\($0)" } ?? " oz"
-            case .zeros: line += " z"
-            case .missing: line += " -"
-            }
-        }
-        lines.append(line)
-    }
-    lines += state.zeros.items.map { "z\($0.blocks):\($0.lsn)" }
-    return lines.joined(separator: "\n")
 }

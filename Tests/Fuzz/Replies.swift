@@ -1,0 +1,59 @@
+// What an S3 server says beside the blocks: error documents, entity tags, the mount token, the
+// identity of a volume. What is kept is bounded by what was sent, and what we understand we would
+// write ourselves in a way that we understand the same.
+
+import BlockCache
+import BlockStore
+import CacheFile
+import S3IO
+
+private func checkXML(_ bytes: [UInt8]) {
+    let fields = XMLFields(bytes).fields
+    let kept = fields.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
+    // Bytes that are no UTF-8 become a character of three.
+    check(kept <= 3 * bytes.count, "\(kept) bytes kept of \(bytes.count)")
+}
+
+private func checkToken(_ header: String?, _ bytes: [UInt8]) {
+    let token = MountToken(header: header, body: bytes)
+    let again = MountToken(header: String(token.value, radix: 16), body: token.body)
+    check(again.value == token.value && again.host == token.host, "a token changes")
+    check(token.facts.unicodeScalars.allSatisfy { $0.value >= 0x20 }, "a control character")
+    if let owner = token.owner {
+        check(again.owner == owner || token.body.count > 4096, "the owner of a token changes")
+    }
+    _ = token.verdict(
+        known: 1,
+        owner: MountOwner(
+            host: "h", machine: "m", bootID: "b", processSpace: "s", processID: 1, processStart: "1"
+        )
+    ) { _ in true }
+}
+
+private func checkIdentity(_ bytes: [UInt8]) {
+    guard let volume = try? VolumeObject(bytes) else { return }
+    let again = try? VolumeObject(volume.encoded())
+    check(again == volume, "an identity encodes to something else")
+    check(volume.size % UInt64(volume.blockSize) == 0, "half a block")
+}
+
+private func checkTag(_ bytes: [UInt8]) {
+    let version = ObjectVersion.tag(String(decoding: bytes, as: UTF8.self))
+    let base = Base(version)
+    if let back = ObjectVersion(base) { check(back == version, "a tag comes back as another") }
+}
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    var input = FuzzInput(bytes, count)
+    let choice = input.byte()
+    let header = String(decoding: input.bytes(Int(choice >> 4)), as: UTF8.self)
+    let body = input.bytes(Int.max)
+    switch choice & 3 {
+    case 0: checkXML(body)
+    case 1: checkToken(choice >> 4 == 0 ? nil : header, body)
+    case 2: checkIdentity(body)
+    default: checkTag(body)
+    }
+    return 0
+}
