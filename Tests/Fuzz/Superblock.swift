@@ -32,6 +32,7 @@ private final class LargeFile: FileIO, @unchecked Sendable {
     func flush() throws(FileError) {}
     func flushAll() throws(FileError) {}
     func reserve(_: Int, at _: Int) throws(FileError) {}
+    func truncate(to _: Int) throws(FileError) {}
     func size() throws(FileError) -> Int { length }
 }
 

@@ -96,14 +96,22 @@ final class EngineDriver {
             engine.groupWritten(group, error)
         case .flush: engine.flushed(nil)
         case .writeSlot(let slot):
-            engine.slotWritten(slot, write(slot.writes(engine.geometry)))
+            engine.slotWritten(slot, write(slot.writes))
         case .read(let task):
             run(task.plan)
             engine.planDone(task)
         case .destage(let task):
             run(task.plan)
             let isGood = task.plan.error == nil && task.plan.badGranules.isEmpty
-            engine.destaged(task, isGood ? write(task.writes(engine.geometry)) : nil)
+            engine.destaged(task, isGood ? write(task.writes) : nil)
+        case .move(let task):
+            run(task.plan)
+            engine.moved(task, task.isReadable ? write(task.writes) : nil)
+        case .reserve(let task):
+            task.carryOut(file)
+            engine.reserved(task)
+        case .truncate(let size):
+            engine.truncated(attempt { () throws(FileError) in try file.truncate(to: size) })
         case .checkpoint(let writes): engine.checkpointWritten(write(writes))
         case .markPoisoned(let writes): _ = write(writes)
         case .fetch(let task): engine.fetched(task, .success(fetch(task)))
