@@ -104,11 +104,11 @@ struct BadInputTests {
             return nil
         },
         .init(
-            "a hole in the table of zones", "\(good) \(ring) \(cache)",
+            "holes in both tables of zones", "\(good) \(ring) \(cache)",
             ["--blockCacheFile=", "damaged", "cachecheck"]
         ) {
             try $0.makeCache()
-            try $0.command("/usr/bin/fallocate", "-p", "-o", "128k", "-l", "64k", $0.daemon.cache)
+            try $0.command("/usr/bin/fallocate", "-p", "-o", "128k", "-l", "128k", $0.daemon.cache)
             return nil
         },
         .init("a file cut short", "\(good) \(ring) \(cache)", ["--blockCacheFile=", "cachecheck"]) {
