@@ -63,7 +63,7 @@ let package = Package(
         .executableTarget(
             name: "cachecheck",
             dependencies: [
-                "CacheFile", "Journal", "FileIO",
+                "CacheFile", "Journal", "BlockStore", "FileIO",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -108,7 +108,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "cachecheckTests",
-            dependencies: ["TestSupport", "CacheFile", "FileIO", "cachecheck"],
+            dependencies: [
+                "TestSupport", "Simulation", "CacheFile", "Journal", "FileIO", "cachecheck",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation", "FileIO"], swiftSettings: strict),

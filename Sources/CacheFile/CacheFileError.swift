@@ -25,7 +25,7 @@ public struct CacheFileError: Error, Sendable, CustomStringConvertible {
         self.message = message
     }
 
-    init(_ error: FileError) {
+    package init(_ error: FileError) {
         message = error.message
         switch error.kind {
         case .missing: kind = .missing

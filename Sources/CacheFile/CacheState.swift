@@ -148,6 +148,11 @@ public final class CacheState {
         return found
     }
 
+    /// Blocks in no slot of which the journal has something: only where damage was passed.
+    package var strays: [UInt64] {
+        Set(overlays.keys).union(patches.keys).filter { slot(of: $0) == nil }
+    }
+
     public func overlaid(_ block: UInt64) -> GranuleSet {
         overlays[block]?.granules ?? GranuleSet()
     }

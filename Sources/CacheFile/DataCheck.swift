@@ -26,7 +26,7 @@ struct DataCheck {
 
     private let state: CacheState
     private let file: any FileIO
-    private let seeds: SeedSpace
+    private let reader: BlockReader
     private let progress: (Int, Int) -> Void
     private let slots: [Int]
     private let buffer: AlignedBuffer
@@ -40,7 +40,7 @@ struct DataCheck {
         progress: @escaping (Int, Int) -> Void
     ) {
         state = recovered.state
-        seeds = recovered.seeds
+        reader = BlockReader(recovered, file)
         self.file = file
         self.progress = progress
         let state = recovered.state
@@ -54,23 +54,16 @@ struct DataCheck {
         buffer = AlignedBuffer(max(Self.windowBytes, state.geometry.blockSize))
     }
 
-    /// Reads everything wanted. Blocks: disk reads.
+    /// Reads everything wanted, ahead of comparing it. Blocks: disk reads.
     mutating func run() {
-        let size = state.geometry.blockSize
-        let perWindow = max(1, Self.windowBytes / size)
-        var next = 0
-        while next < slots.count {
-            let first = slots[next]
-            var end = next + 1
-            while end < slots.count, end - next < perWindow,
-                state.geometry.slotOffset(slots[end])
-                    == state.geometry.slotOffset(first) + (end - next) * size
-            {
-                end += 1
-            }
-            check(slots[next..<end])
-            next = end
-            progress(next, slots.count)
+        let runs = runs()
+        let ahead = ReadAhead(file)
+        let runsAhead = state.geometry.blockSize > Self.windowBytes ? 1 : 3
+        defer { ahead.close() }
+        for (number, run) in runs.enumerated() {
+            ahead.want(runs[number..<min(number + runsAhead, runs.count)].map(place))
+            check(run, ahead.take(place(run).lowerBound))
+            progress(run.endIndex, slots.count)
         }
         let damaged = report.damagedDirtyBlocks + report.damagedCleanBlocks
         if damaged > Self.namedMax {
@@ -82,62 +75,48 @@ struct DataCheck {
         }
     }
 
+    /// Slots in pieces that lie one behind the other, each of at most a window.
+    private func runs() -> [ArraySlice<Int>] {
+        let size = state.geometry.blockSize
+        let perWindow = max(1, Self.windowBytes / size)
+        var runs: [ArraySlice<Int>] = []
+        var next = 0
+        while next < slots.count {
+            let first = state.geometry.slotOffset(slots[next])
+            var end = next + 1
+            while end < slots.count, end - next < perWindow,
+                state.geometry.slotOffset(slots[end]) == first + (end - next) * size
+            {
+                end += 1
+            }
+            runs.append(slots[next..<end])
+            next = end
+        }
+        return runs
+    }
+
+    private func place(_ run: ArraySlice<Int>) -> Range<Int> {
+        let first = state.geometry.slotOffset(run.first ?? 0)
+        return first..<first + run.count * state.geometry.blockSize
+    }
+
     /// Slots that lie one behind the other.
-    private mutating func check(_ run: ArraySlice<Int>) {
+    private mutating func check(_ run: ArraySlice<Int>, _ ahead: AlignedBuffer?) {
         guard let first = run.first else { return }
         let size = state.geometry.blockSize
-        let window = buffer.mutableSlice(0..<run.count * size)
-        let isRead = isReadable(window, at: state.geometry.slotOffset(first))
+        let window = ahead ?? buffer
+        let isRead =
+            ahead != nil
+            || reader.isReadable(
+                buffer.mutableSlice(0..<run.count * size), at: state.geometry.slotOffset(first))
         for (number, slot) in run.enumerated() {
-            let bytes = UnsafeMutableRawBufferPointer(
-                rebasing: window[number * size..<(number + 1) * size])
-            check(slot, bytes, isRead: isRead)
+            let block = state.slots.block(slot)
+            let reading = reader.read(
+                block, slot: slot, into: window.mutableSlice(number * size..<(number + 1) * size),
+                isRead: isRead)
+            report.checkedBytes += reading.checkedBytes
+            note(slot, block, bad: reading.bad, unreadable: reading.unreadable)
         }
-    }
-
-    /// - Parameter isRead: `bytes` hold the slot; else each granule is read by itself.
-    private mutating func check(_ slot: Int, _ bytes: UnsafeMutableRawBufferPointer, isRead: Bool) {
-        let geometry = state.geometry
-        let size = geometry.granuleSize
-        let block = state.slots.block(slot)
-        var bad = GranuleSet()
-        var unreadable = GranuleSet()
-        for granule in 0..<geometry.granulesPerBlock {
-            let target = UnsafeMutableRawBufferPointer(
-                rebasing: bytes[granule * size..<(granule + 1) * size])
-            let place: Int
-            let crc: UInt32
-            switch state.source(slot: slot, block: block, granule: granule) {
-            case .slot(let known):
-                crc = known
-                place = geometry.slotOffset(slot) + granule * size
-                if isRead { break }
-                guard isReadable(target, at: place) else {
-                    unreadable.insert(granule)
-                    continue
-                }
-            case .overlay(let overlay):
-                guard case .ring(let position, let known) = overlay.place else { continue }
-                crc = known
-                place = geometry.ringOffset + Int(position % UInt64(geometry.ringLength))
-                guard isReadable(target, at: place) else {
-                    unreadable.insert(granule)
-                    continue
-                }
-            case .zeros, .missing: continue
-            }
-            report.checkedBytes += size
-            let index = geometry.granuleSeedIndex(block: block, granule: granule)
-            let found = Checksum.crc32c(
-                UnsafeRawBufferPointer(target), seed: seeds.seed(.granule, index))
-            if found != crc { bad.insert(granule) }
-        }
-        note(slot, block, bad: bad, unreadable: unreadable)
-    }
-
-    private func isReadable(_ target: UnsafeMutableRawBufferPointer, at offset: Int) -> Bool {
-        do { try file.read(into: target, at: offset, .direct) } catch { return false }
-        return true
     }
 
     private mutating func note(

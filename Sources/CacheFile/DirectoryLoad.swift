@@ -10,14 +10,19 @@ struct DirectoryLoad {
     private let reader: WindowedReader
     private let slots: SlotTable
     private let state: CacheState
+    private let refusals: Refusals
+    /// Pages left out as damaged.
+    private(set) var lost: Set<Int> = []
     private(set) var findings: [Finding] = []
 
     init(
-        _ root: RootTable, _ geometry: Geometry, _ seeds: SeedSpace, _ reader: WindowedReader
+        _ root: RootTable, _ geometry: Geometry, _ seeds: SeedSpace, _ reader: WindowedReader,
+        _ refusals: Refusals
     ) {
         self.root = root
         self.geometry = geometry
         self.reader = reader
+        self.refusals = refusals
         slots = SlotTable(geometry: geometry, seeds: seeds) { root.entries[$0].isWritten }
         state = CacheState(slots: slots)
     }
@@ -25,58 +30,78 @@ struct DirectoryLoad {
     /// Blocks: reads the directory once. Each page is judged while it is in the processor's cache.
     mutating func run() throws(CacheFileError) -> CacheState {
         for page in 0..<geometry.pageCount where root.entries[page].isWritten {
-            try load(page)
+            guard try load(page) else { continue }
             if geometry.isHot(page) { try checkHot(page) } else { try checkCold(page) }
         }
         return state
     }
 
-    private mutating func load(_ page: Int) throws(CacheFileError) {
+    /// Whether the page is there.
+    private mutating func load(_ page: Int) throws(CacheFileError) -> Bool {
         let copy = try Mates.find(
             named: root.entries[page].copy, "PAGE_BAD", "directory page \(page)", &findings
         ) { [self] copy throws(CacheFileError) in try load(page, copy: copy) }
-        guard copy != nil else {
-            throw CacheFileError(.needsCheck, "PAGE_BAD: directory page \(page) is damaged")
-        }
+        if copy != nil { return true }
+        try refusals.refuse(
+            CacheFileError(.needsCheck, "PAGE_BAD: directory page \(page) is damaged"))
+        lost.insert(page)
+        return false
     }
 
     private func load(_ page: Int, copy: Int) throws(CacheFileError) -> Bool {
         let entry = root.entries[page]
         let offset = geometry.pageOffset(page, copy: copy)
-        return try io { [reader, slots] () throws(FileError) in
-            try slots.adopt(page, crc: entry.crc, generation: entry.generation) {
-                target throws(FileError) in try reader.read(into: target, at: offset)
+        do throws(FileError) {
+            return try slots.adopt(page, crc: entry.crc, generation: entry.generation) {
+                [reader] target throws(FileError) in try reader.read(into: target, at: offset)
             }
+        } catch {
+            guard refusals.goesOn else { throw CacheFileError(error) }
+            slots.forget(page)
+            return false
         }
     }
 
     private func checkHot(_ page: Int) throws(CacheFileError) {
-        let slots = slots
         let state = state
         try slots.scan(page, ahead: { state.index.prefetch($0) }) { seen throws(CacheFileError) in
-            let slot = seen.slot
-            if seen.block == SlotTable.freeBlock {
-                throw Self.bad("ENT_STATE", slot, "free, in state \(seen.state)")
+            do throws(CacheFileError) {
+                try join(seen)
+            } catch {
+                try refusals.refuse(error)
+                slots.clear(seen.slot)
             }
-            guard seen.block < geometry.volumeBlocks else {
-                throw Self.bad("ENT_RANGE", slot, "block \(seen.block)")
-            }
-            guard let known = SlotState(rawValue: seen.state),
-                known == .clean || known == .dirty || known == .conflict
-            else { throw Self.bad("ENT_STATE", slot, "state \(seen.state)") }
-            guard Base.Kind(rawValue: seen.baseKind) != nil,
-                seen.flags & ~SlotTable.zeroBaseFlag == 0
-            else { throw Self.bad("ENT_STATE", slot, "flags or base") }
-            let isNew = state.index.insertIfAbsent(seen.block, slot: slot) { slots.block($0) }
-            guard isNew else { throw Self.bad("ENT_DUP_BLOCK", slot, "block \(seen.block)") }
-            state.count(known, 1)
-            state.countRegion(of: seen.block, 1)
         }
     }
 
-    private func checkCold(_ page: Int) throws(CacheFileError) {
+    @inline(__always)
+    private func join(_ seen: SlotTable.Seen) throws(CacheFileError) {
+        let slot = seen.slot
+        if seen.block == SlotTable.freeBlock {
+            throw Self.bad("ENT_STATE", slot, "free, in state \(seen.state)")
+        }
+        guard seen.block < geometry.volumeBlocks else {
+            throw Self.bad("ENT_RANGE", slot, "block \(seen.block)")
+        }
+        guard let known = SlotState(rawValue: seen.state),
+            known == .clean || known == .dirty || known == .conflict
+        else { throw Self.bad("ENT_STATE", slot, "state \(seen.state)") }
+        guard Base.Kind(rawValue: seen.baseKind) != nil,
+            seen.flags & ~SlotTable.zeroBaseFlag == 0
+        else { throw Self.bad("ENT_STATE", slot, "flags or base") }
+        let isNew = state.index.insertIfAbsent(seen.block, slot: slot) { [slots] in
+            slots.block($0)
+        }
+        guard isNew else { throw Self.bad("ENT_DUP_BLOCK", slot, "block \(seen.block)") }
+        state.count(known, 1)
+        state.countRegion(of: seen.block, 1)
+    }
+
+    private mutating func checkCold(_ page: Int) throws(CacheFileError) {
         if let slot = slots.slotWithForeignBits(page) {
-            throw Self.bad("ENT_STATE", slot, "bitmap")
+            try refusals.refuse(Self.bad("ENT_STATE", slot, "bitmap"))
+            slots.forget(page)
+            lost.insert(page)
         }
     }
 

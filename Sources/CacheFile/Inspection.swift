@@ -41,9 +41,27 @@ extension CacheFiles {
         _ file: any FileIO, data depth: DataDepth = .none,
         progress: @escaping (Int, Int) -> Void = { _, _ in }
     ) throws(CacheFileError) -> Inspection {
-        let recovered = try Recovery.run(file)
+        try inspect(file, data: depth, judged: nil, progress: progress)
+    }
+
+    /// The same of a file without the bytes of blocks, where `judged` is given.
+    package static func inspect(
+        _ file: any FileIO, data depth: DataDepth, judged: JudgedPayloads?,
+        progress: @escaping (Int, Int) -> Void
+    ) throws(CacheFileError) -> Inspection {
+        let recovered = try Recovery.run(file, judged: judged)
         var data = depth == .none ? nil : DataCheck(recovered, file, depth, progress: progress)
         data?.run()
+        return inspection(of: recovered, data)
+    }
+
+    package static func inspection(of recovered: RecoveredFile) -> Inspection {
+        inspection(of: recovered, nil)
+    }
+
+    private static func inspection(
+        of recovered: RecoveredFile, _ data: DataCheck?
+    ) -> Inspection {
         let sb = recovered.superblock
         let state = recovered.state
         return Inspection(
@@ -59,7 +77,7 @@ extension CacheFiles {
             data: data?.report)
     }
 
-    private static func dirtyBytes(_ state: CacheState) -> Int {
+    package static func dirtyBytes(_ state: CacheState) -> Int {
         guard state.dirtySlots + state.conflictSlots > 0 else { return 0 }
         var bytes = 0
         for slot in 0..<state.geometry.slotCount {

@@ -27,8 +27,26 @@ package struct RecoveredFile {
     package var droppedFills: [EvictRecord]
     package var findings: [Finding]
     package var lastEpoch: UInt64
+    /// Why a mount refuses the file, where the look at it went on all the same.
+    package var refusals: [Finding]
+    /// Directory pages that are lost; of their slots only what the journal says is known.
+    package var lostPages: Set<Int>
+    /// Granules of fills whose bytes did not reach the medium, by the LSN of their record.
+    package var badFills: [LSN: GranuleSet]
 
     package var superblock: Superblock { superblocks.current }
+}
+
+/// What was found out about payloads and slots of a file of which only the metadata is here.
+package struct JudgedPayloads: Sendable {
+    /// Where the log ends: what the group there says is not true of the bytes.
+    package var end: UInt64
+    package var badFills: [LSN: GranuleSet]
+
+    package init(end: UInt64, badFills: [LSN: GranuleSet]) {
+        self.end = end
+        self.badFills = badFills
+    }
 }
 
 /// Reads a file as a mount does. Writes nothing; the steps are those of docs/format.md, "Recovery".
@@ -37,27 +55,73 @@ package struct Recovery {
     /// Past the page cache: after a failed flush that holds what the medium does not.
     private let pageReader: WindowedReader
     private var findings: [Finding] = []
+    private let refusals: Refusals
+    private let judged: JudgedPayloads?
 
-    private init(file: any FileIO) throws(FileError) {
+    private init(
+        file: any FileIO, goesOn: Bool, judged: JudgedPayloads?
+    ) throws(FileError) {
         self.file = file
         pageReader = try WindowedReader(file)
+        refusals = Refusals(goesOn: goesOn)
+        self.judged = judged
     }
 
-    package static func run(_ file: any FileIO) throws(CacheFileError) -> RecoveredFile {
-        var recovery = try io { () throws(FileError) in try Recovery(file: file) }
+    /// - Parameters:
+    ///   - goesOn: Past damage for which a mount refuses the file; `refusals` tells of it.
+    ///   - judged: The file has no bytes of blocks, and this is what is known of them.
+    package static func run(
+        _ file: any FileIO, goesOn: Bool = false, judged: JudgedPayloads? = nil
+    ) throws(CacheFileError) -> RecoveredFile {
+        var recovery = try io { () throws(FileError) in
+            try Recovery(file: file, goesOn: goesOn, judged: judged)
+        }
         return try recovery.steps()
     }
 
-    private mutating func steps() throws(CacheFileError) -> RecoveredFile {
-        let superblocks = try SuperblockSet.read(file)
+    /// Superblocks, zone table, root and ring: all but the directory, so that what a mount thinks
+    /// of the directory and of records that contradict it stays open.
+    package static func fast(
+        _ file: any FileIO, judged: JudgedPayloads? = nil
+    ) throws(CacheFileError) -> FastLook {
+        var recovery = try io { () throws(FileError) in
+            try Recovery(file: file, goesOn: false, judged: judged)
+        }
+        let base = try recovery.readTables()
+        var scan = try recovery.scanRing(base.superblock, base.geometry, base.seeds)
+        _ = try recovery.verifySlots(&scan, base.superblock, base.geometry, base.seeds)
+        try recovery.refuse(scan)
+        return FastLook(
+            superblock: base.superblock, geometry: base.geometry, scan: scan,
+            findings: recovery.findings)
+    }
+
+    private struct Tables {
+        let superblocks: SuperblockSet
+        let geometry: Geometry
+        let seeds: SeedSpace
+        let root: RootTable
+        var superblock: Superblock { superblocks.current }
+    }
+
+    /// Step 2, and the root of step 3.
+    private mutating func readTables() throws(CacheFileError) -> Tables {
+        let superblocks = try SuperblockSet.read(file, refusals)
         let sb = superblocks.current
         for copy in superblocks.badCopies {
             note("SB_COPY_BAD", .warning, "superblock copy \(copy) is damaged or old")
         }
         let seeds = SeedSpace(fileUUID: sb.fileUUID)
-        let geometry = try ZoneTable.readGeometry(sb, file, seeds: seeds, findings: &findings)
+        let geometry = try ZoneTable.readGeometry(
+            sb, file, seeds: seeds, findings: &findings, refusals)
         let root = try RootTable.read(sb, geometry, file, seeds: seeds, findings: &findings)
-        var directory = DirectoryLoad(root, geometry, seeds, pageReader)
+        return Tables(superblocks: superblocks, geometry: geometry, seeds: seeds, root: root)
+    }
+
+    private mutating func steps() throws(CacheFileError) -> RecoveredFile {
+        let tables = try readTables()
+        let (sb, geometry, seeds) = (tables.superblock, tables.geometry, tables.seeds)
+        var directory = DirectoryLoad(tables.root, geometry, seeds, pageReader, refusals)
         let state = try directory.run()
         findings += directory.findings
         var scan = try scanRing(sb, geometry, seeds)
@@ -66,8 +130,10 @@ package struct Recovery {
         let dropped = try replay(scan, badFills, sb, state)
         let lastEpoch = scan.accepted.reduce(sb.openEpoch) { max($0, $1.header.epoch) }
         return RecoveredFile(
-            superblocks: superblocks, geometry: geometry, seeds: seeds, root: root, state: state,
-            scan: scan, droppedFills: dropped, findings: findings, lastEpoch: lastEpoch)
+            superblocks: tables.superblocks, geometry: geometry, seeds: seeds, root: tables.root,
+            state: state, scan: scan, droppedFills: dropped, findings: findings,
+            lastEpoch: lastEpoch, refusals: refusals.findings, lostPages: directory.lost,
+            badFills: badFills)
     }
 
     private mutating func note(_ code: String, _ severity: Finding.Severity, _ message: String) {
@@ -82,12 +148,14 @@ package struct Recovery {
         let start = RingScanStart(
             tail: sb.tail, session: sb.session, recoveredLSN: sb.recoveredLSN,
             recoveredPosition: sb.recoveredPosition, checkpointLSN: sb.checkpointLSN,
-            isClean: sb.state == Superblock.State.clean.rawValue)
+            isClean: sb.state == Superblock.State.clean.rawValue, payloadEnd: judged?.end)
         guard sb.tail.position % 4096 == 0, sb.tail.position < UInt64.max / 4, sb.tail.lsn >= 1,
             sb.tail.lsn < UInt64.max / 4
         else { throw CacheFileError(.needsCheck, "SB_COPY_BAD: impossible journal tail") }
+        let isJudged = judged != nil
         let isIntact = { (raw: RawRecord, data: UnsafeRawBufferPointer) -> Bool in
             guard let record = Record.decode(raw, geometry) else { return false }
+            if isJudged { return true }
             switch record {
             case .data(let item): return Self.isIntact(item, data, geometry, seeds)
             case .patch(let item): return Self.isIntact(item, data, geometry, seeds)
@@ -135,6 +203,7 @@ package struct Recovery {
     private func verifySlots(
         _ scan: inout RingScan, _ sb: Superblock, _ geometry: Geometry, _ seeds: SeedSpace
     ) throws(CacheFileError) -> [LSN: GranuleSet] {
+        if let judged { return judged.badFills }
         var badFills: [LSN: GranuleSet] = [:]
         let fillsDurable = scan.accepted.reduce(sb.checkpointLSN) { max($0, $1.header.durableLSN) }
         for (number, group) in scan.accepted.enumerated() {
@@ -154,7 +223,7 @@ package struct Recovery {
                 scan.end = RingPoint(
                     position: group.header.position, lsn: group.header.firstLSN,
                     prevGroupCRC: group.header.prevGroupCRC)
-                scan.laterGroups += scan.accepted.count - number
+                scan.later = scan.accepted[number...].map(\.header) + scan.later
                 scan.accepted.removeSubrange(number...)
                 if scan.verdict != .hole && scan.verdict != .staleSuperblock {
                     scan.verdict = .tornTail
@@ -178,8 +247,13 @@ package struct Recovery {
         for run in map.granules.runs {
             for granule in run {
                 let offset = geometry.slotOffset(Int(map.slot)) + granule * size
-                try io { () throws(FileError) in
+                do throws(FileError) {
                     try file.read(into: buffer.mutableBytes, at: offset, .direct)
+                } catch {
+                    guard refusals.goesOn else { throw CacheFileError(error) }
+                    bad.insert(granule)
+                    _ = crcs.next()
+                    continue
                 }
                 let index = geometry.granuleSeedIndex(block: map.block, granule: granule)
                 let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.granule, index))
@@ -204,14 +278,16 @@ package struct Recovery {
                 "JRN_TORN_TAIL", .info,
                 "the journal ends torn at LSN \(scan.end.lsn); never fsynced")
         case .hole:
-            throw CacheFileError(
-                .needsCheck,
-                "JRN_HOLE: the journal breaks at LSN \(scan.end.lsn), but LSN \(scan.durable) was durable"
-            )
+            try refusals.refuse(
+                CacheFileError(
+                    .needsCheck,
+                    "JRN_HOLE: the journal breaks at LSN \(scan.end.lsn), but LSN \(scan.durable) was durable"
+                ))
         case .staleSuperblock:
-            throw CacheFileError(
-                .needsCheck,
-                "SB_STALE: the journal holds groups of a later session than the superblock's")
+            try refusals.refuse(
+                CacheFileError(
+                    .needsCheck,
+                    "SB_STALE: the journal holds groups of a later session than the superblock's"))
         }
     }
 
@@ -246,25 +322,26 @@ package struct Recovery {
                         dataIndex: dataIndex, payload: payload?.bytes,
                         overlaysOnly: lsn <= sb.checkpointLSN)
                 } catch {
-                    throw CacheFileError(.needsCheck, "ENT_STATE: \(error.what)")
+                    try refusals.refuse(CacheFileError(.needsCheck, "ENT_STATE: \(error.what)"))
                 }
             }
         }
         // Replayed records are all sealed now: nothing waits for their LSNs (R4).
         state.reuseLSNs = ZeroedArray(count: state.geometry.slotCount)
-        for block in state.patches.keys where state.slot(of: block) == nil {
-            throw CacheFileError(
-                .needsCheck, "ENT_STATE: a patch of block \(block), which is in no slot")
-        }
-        for block in state.overlays.keys where state.slot(of: block) == nil {
-            throw CacheFileError(
-                .needsCheck, "ENT_STATE: journal data of block \(block), which is in no slot")
-        }
-        for block in state.intents.keys where state.slot(of: block) == nil {
-            throw CacheFileError(
-                .needsCheck, "ENT_STATE: an upload of block \(block), which is in no slot")
-        }
+        try refuseStrays(state.patches.keys, "a patch", state)
+        try refuseStrays(state.overlays.keys, "journal data", state)
+        try refuseStrays(state.intents.keys, "an upload", state)
         return stillMissing(dropped, state)
+    }
+
+    private func refuseStrays(
+        _ blocks: some Sequence<UInt64>, _ what: String, _ state: CacheState
+    ) throws(CacheFileError) {
+        for block in blocks where state.slot(of: block) == nil {
+            try refusals.refuse(
+                CacheFileError(
+                    .needsCheck, "ENT_STATE: \(what) of block \(block), which is in no slot"))
+        }
     }
 
     private func readPayload(
@@ -307,6 +384,16 @@ package struct Recovery {
                 slot: UInt32(slot), block: state.slots.block(slot), granules: missing)
         }
     }
+}
+
+/// What superblocks, tables and ring say.
+package struct FastLook {
+    package let superblock: Superblock
+    package let geometry: Geometry
+    package let scan: RingScan
+    package let findings: [Finding]
+
+    package var ringBytesUsed: Int { Int(scan.end.position - superblock.tail.position) }
 }
 
 extension MapRecord {

@@ -329,9 +329,14 @@ public final class SlotTable {
         {
             return true
         }
+        forget(number)
+        return false
+    }
+
+    /// Leaves nothing of a page: free slots, or no valid granules.
+    func forget(_ number: Int) {
         memset(start(number), 0, Geometry.pageSize)
         if geometry.isHot(number) { GroupPages.clearHot(start(number)) }
-        return false
     }
 
     /// Checks a page in place. Copy number and checksums, which the checksum leaves out, are zero

@@ -10,6 +10,13 @@ public struct SuperblockSet: Sendable {
     /// Reads all copies; writes nothing. Throws `.foreign`, `.garbage`, `.needsCheck`,
     /// `.unsupported`.
     public static func read(_ file: any FileIO) throws(CacheFileError) -> SuperblockSet {
+        try read(file, Refusals(goesOn: false))
+    }
+
+    /// The same; a broken chain of generations may be passed.
+    package static func read(
+        _ file: any FileIO, _ refusals: Refusals
+    ) throws(CacheFileError) -> SuperblockSet {
         let size = try io { () throws(FileError) in try file.size() }
         let head = try readBlock(file, at: 0, size: size)
         try rejectForeign(head)
@@ -32,7 +39,7 @@ public struct SuperblockSet: Sendable {
             throw CacheFileError(.garbage, "no cache file: it does not begin like one")
         }
         try rejectUnsupported(current)
-        try rejectFork(current, found)
+        try rejectFork(current, found, refusals)
         try rejectImpossible(current)
         let bad = current.copies.filter { found[$0] != current }
         return SuperblockSet(current: current, badCopies: bad)
@@ -123,14 +130,15 @@ public struct SuperblockSet: Sendable {
     }
 
     private static func rejectFork(
-        _ current: Superblock, _ found: [Int: Superblock]
+        _ current: Superblock, _ found: [Int: Superblock], _ refusals: Refusals
     ) throws(CacheFileError) {
         for sb in found.values where sb.generation &+ 1 == current.generation {
             if sb.crc != current.parentCRC {
-                throw CacheFileError(
-                    .needsCheck,
-                    "SB_FORK: generation \(current.generation) does not follow from \(sb.generation)"
-                )
+                return try refusals.refuse(
+                    CacheFileError(
+                        .needsCheck,
+                        "SB_FORK: generation \(current.generation) does not follow from \(sb.generation)"
+                    ))
             }
         }
     }

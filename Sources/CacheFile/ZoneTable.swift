@@ -48,7 +48,8 @@ package enum ZoneTable {
     /// Reads the geometry that a superblock describes; every value is checked against the file's
     /// size, so nothing later can reach outside it or allocate beyond it.
     package static func readGeometry(
-        _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace, findings: inout [Finding]
+        _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace, findings: inout [Finding],
+        _ refusals: Refusals = Refusals(goesOn: false)
     ) throws(CacheFileError) -> Geometry {
         let size = try io { () throws(FileError) in try file.size() }
         let (zones, slotsPerZone) = try readZones(sb, file, seeds: seeds, findings: &findings)
@@ -79,7 +80,7 @@ package enum ZoneTable {
             blockSize: blockSize, volumeBlocks: sb.volumeBlocks, ringOffset: ringOffset,
             ringLength: ringLength, rootOffsets: rootOffsets, rootCapacity: rootCapacity,
             slotsPerZone: slotsPerZone, zones: zones)
-        try check(geometry, sb, size: size)
+        try check(geometry, sb, size: size, refusals)
         return geometry
     }
 
@@ -125,7 +126,7 @@ package enum ZoneTable {
     }
 
     private static func check(
-        _ geometry: Geometry, _ sb: Superblock, size: Int
+        _ geometry: Geometry, _ sb: Superblock, size: Int, _ refusals: Refusals
     ) throws(CacheFileError) {
         let perZone = geometry.slotsPerZone
         guard perZone >= 1 else { throw broken("allocation groups without slots") }
@@ -140,11 +141,13 @@ package enum ZoneTable {
                 }
             }
             let (bytes, overflow) = zone.slots.multipliedReportingOverflow(by: geometry.blockSize)
-            guard !overflow, zone.slotsOffset % 4096 == 0, bytes <= size,
-                zone.slotsOffset <= size - bytes
-            else {
-                throw CacheFileError(
-                    .needsCheck, "SIZE_SHORT: the file ends inside allocation group \(index)")
+            guard !overflow, zone.slotsOffset % 4096 == 0, zone.slotsOffset < 1 << 60 else {
+                throw broken("slots of allocation group \(index)")
+            }
+            if bytes > size || zone.slotsOffset > size - bytes {
+                try refusals.refuse(
+                    CacheFileError(
+                        .needsCheck, "SIZE_SHORT: the file ends inside allocation group \(index)"))
             }
         }
         guard UInt64(geometry.slotCount) == sb.slotCount,
@@ -159,7 +162,9 @@ package enum ZoneTable {
                 throw broken("two uses of byte \(next.lowerBound)")
             }
         }
-        guard regions.allSatisfy({ $0.upperBound <= size }) else {
+        // Slots that were cut off take no memory; all else is there.
+        let cut = refusals.goesOn ? Set(geometry.zones.map(\.slotsOffset)) : []
+        guard regions.allSatisfy({ $0.upperBound <= size || cut.contains($0.lowerBound) }) else {
             throw broken("the file ends at \(size)")
         }
     }

@@ -1,7 +1,7 @@
 /// Reads pieces of a file in a thread of its own, before they are asked for.
 ///
 /// `@unchecked Sendable`: everything below `condition` is only touched under it.
-final class ReadAhead: @unchecked Sendable {
+package final class ReadAhead: @unchecked Sendable {
     private let file: any FileIO
     private let condition = Condition()
     private var queue: Fifo<Range<Int>> = Fifo()
@@ -11,7 +11,7 @@ final class ReadAhead: @unchecked Sendable {
     private var worker: Worker?
 
     /// - Parameter file: is read past the page cache.
-    init(_ file: any FileIO) {
+    package init(_ file: any FileIO) {
         self.file = file
         worker = Worker(name: "read-ahead") { [self] in
             while let range = next() { read(range) }
@@ -19,7 +19,7 @@ final class ReadAhead: @unchecked Sendable {
     }
 
     /// Ends the thread. Blocks: for the read under way.
-    func close() {
+    package func close() {
         condition.withLock {
             isClosed = true
             condition.broadcast()
@@ -29,7 +29,7 @@ final class ReadAhead: @unchecked Sendable {
     }
 
     /// What is wanted from now on; what else there is, is forgotten.
-    func want(_ ranges: [Range<Int>]) {
+    package func want(_ ranges: [Range<Int>]) {
         condition.withLock {
             let starts = ranges.map(\.lowerBound)
             pieces = pieces.filter { starts.contains($0.key) }
@@ -43,7 +43,7 @@ final class ReadAhead: @unchecked Sendable {
 
     /// The piece that begins at a byte; nil when it is not wanted or cannot be read. Blocks: until
     /// it is read.
-    func take(_ start: Int) -> AlignedBuffer? {
+    package func take(_ start: Int) -> AlignedBuffer? {
         condition.withLock {
             while let piece = pieces[start] {
                 if let piece {

@@ -31,7 +31,8 @@ public struct RingScan: Sendable {
     public var durable: LSN
     public var verdict: RingVerdict
     /// Groups behind `end` that are valid but not accepted.
-    public var laterGroups: Int
+    public var later: [GroupHeader]
+    public var laterGroups: Int { later.count }
 }
 
 /// Facts from the superblock that a scan starts from.
@@ -44,11 +45,14 @@ public struct RingScanStart: Sendable {
     /// The last session ended cleanly: nothing was written behind `recoveredPosition` unless the
     /// superblock is stale, and then the later session's first group lies right there.
     public var isClean: Bool
+    /// The group at this position has no right payload; nil: see for yourself.
+    public var payloadEnd: UInt64?
 
     public init(
         tail: RingPoint, session: UInt64, recoveredLSN: LSN, recoveredPosition: UInt64,
-        checkpointLSN: LSN, isClean: Bool = false
+        checkpointLSN: LSN, isClean: Bool = false, payloadEnd: UInt64? = nil
     ) {
+        self.payloadEnd = payloadEnd
         self.isClean = isClean
         self.tail = tail
         self.session = session
@@ -102,6 +106,7 @@ public struct RingScanner {
     private func acceptable(
         at point: RingPoint, lastSession: UInt64
     ) throws(FileError) -> ScannedGroup? {
+        if let end = start.payloadEnd, point.position >= end { return nil }
         guard let (header, blocks) = try intactHeader(at: point.position) else { return nil }
         guard header.firstLSN == point.lsn else { return nil }
         guard header.prevGroupCRC == point.prevGroupCRC else { return nil }
@@ -214,7 +219,7 @@ public struct RingScanner {
         for header in later.groups { durable = max(durable, header.durableLSN) }
         var scan = RingScan(
             accepted: accepted, end: end, durable: durable, verdict: .endOfLog,
-            laterGroups: later.groups.count)
+            later: later.groups)
         let ownLater = later.groups.contains {
             $0.session == start.session && $0.firstLSN >= end.lsn
         }

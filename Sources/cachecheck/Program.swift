@@ -1,49 +1,60 @@
 import ArgumentParser
-import CacheFile
 import Glibc
 
-/// Exit status, as e2fsck has it.
+/// Exit status, as e2fsck has it: bits that may come together.
 enum ExitStatus {
     static let sound: Int32 = 0
     static let problems: Int32 = 4
     static let operational: Int32 = 8
     static let usage: Int32 = 16
+    static let cancelled: Int32 = 32
+    static let undelivered: Int32 = 64
 }
 
-/// What the command line says.
-struct Options: ParsableCommand {
+struct Cachecheck: ParsableCommand {
     static let version = "0.1.0"
 
     static let configuration = CommandConfiguration(
         commandName: "cachecheck",
-        abstract: "Checks a block cache file of s3backer; writes nothing.",
+        abstract: "Tells what is in a block cache file of s3backer; never writes to it.",
+        usage: "cachecheck [COMMAND] [OPTIONS] FILE",
         discussion: """
-            Reads the file as a mount would, with a shared lock, and says in the last line whether \
-            a mount will accept it and what dirty data it holds.
+            Reads the file as a mount would, with a shared lock. Without a command it checks: the \
+            last line says whether a mount will accept the file and what dirty data it holds. \
+            FILE may also be what "bundle" made.
 
-            Exit status:
+            Exit status, added up:
               0   sound; also when the next mount will replay the journal
               4   damaged, or of a version this program does not know: a mount refuses it;
-                  with --data also: bytes of dirty blocks are damaged, a mount gives EIO for them
-              8   not checked: missing, in use, not readable, not a cache file
+                  or bytes of dirty blocks are damaged, a mount gives EIO for them
+              8   not done: missing, in use, not readable, not a cache file, no room
               16  wrong usage
+              32  cancelled
+              64  salvage: some dirty bytes could not be delivered, manifest.json lists them
             """,
-        version: "cachecheck version \(version)")
+        version: "cachecheck version \(version)",
+        subcommands: [
+            Check.self, Show.self, List.self, JournalCommand.self, Map.self, Salvage.self,
+            BundleCommand.self, Import.self,
+        ],
+        defaultSubcommand: Check.self)
+}
 
-    @Flag(name: .long, help: "Write one JSON object instead of text.")
+/// One of the commands.
+protocol Command: ParsableCommand {
+    /// Does it all, with output and errors; returns the exit status.
+    func execute() -> Int32
+}
+
+/// What every command takes.
+struct CommonOptions: ParsableArguments {
+    @Flag(name: .long, help: "Write JSON instead of text.")
     var json = false
 
-    @Option(
-        name: .long,
-        help: ArgumentHelp(
-            "Read the bytes of dirty blocks, or of all, and compare their checksums.",
-            valueName: "dirty|all"))
-    var data: DataDepth = .none
-
-    @Flag(name: .shortAndLong, help: "Write the verdict only.")
+    @Flag(name: .shortAndLong, help: "Write the last line only.")
     var quiet = false
 
-    @Flag(name: .shortAndLong, help: "Write all that the superblock says, too.")
+    @Flag(name: .shortAndLong, help: "Write more.")
     var verbose = false
 
     @Argument(help: ArgumentHelp("The cache file.", valueName: "FILE"))
@@ -51,83 +62,24 @@ struct Options: ParsableCommand {
 
     mutating func validate() throws {
         if quiet && verbose { throw ValidationError("-q and -v exclude each other.") }
-        if file.isEmpty { throw ValidationError("The name of the cache file is empty.") }
+        if file.isEmpty { throw ValidationError("The name of the file is empty.") }
     }
 }
 
 /// Runs the program. Returns its exit status.
 func runProgram(_ arguments: [String]) -> Int32 {
-    let options: Options
+    Cancellation.install()
     do {
-        options = try Options.parse(arguments)
+        var command = try Cachecheck.parseAsRoot(arguments)
+        if let command = command as? any Command { return command.execute() }
+        try command.run()
+        return ExitStatus.sound
     } catch {
-        let text = Options.fullMessage(for: error)
-        if Options.exitCode(for: error) == .success {
+        let text = Cachecheck.fullMessage(for: error)
+        if Cachecheck.exitCode(for: error) == .success {
             return Output.write(text + "\n", to: STDOUT_FILENO) ? 0 : ExitStatus.operational
         }
         _ = Output.write(Text.safe(text, keepsLines: true) + "\n", to: STDERR_FILENO)
         return ExitStatus.usage
-    }
-    let progress = Progress(isWanted: !options.json && !options.quiet)
-    let report = Report.make(options.file, data: options.data, progress: progress.show)
-    progress.clear()
-    let text: String
-    if options.json {
-        text = report.json + "\n"
-    } else if case .failed(let failure) = report.outcome {
-        _ = Output.write("cachecheck: \(failure.line)\n", to: STDERR_FILENO)
-        return report.status
-    } else {
-        text = report.text(quiet: options.quiet, verbose: options.verbose)
-    }
-    guard Output.write(text, to: STDOUT_FILENO) else {
-        _ = Output.write("cachecheck: cannot write the report\n", to: STDERR_FILENO)
-        return ExitStatus.operational
-    }
-    return report.status
-}
-
-extension DataDepth: ExpressibleByArgument {
-    /// "none" is what leaving the option out means.
-    public static var allValueStrings: [String] { ["dirty", "all"] }
-
-    public init?(argument: String) {
-        guard Self.allValueStrings.contains(argument) else { return nil }
-        self.init(rawValue: argument)
-    }
-}
-
-/// One line on a terminal that says how far a long check has come.
-final class Progress {
-    private let isWanted: Bool
-    private var shownPercent = -1
-
-    init(isWanted: Bool) { self.isWanted = isWanted && isatty(STDERR_FILENO) == 1 }
-
-    func show(_ done: Int, _ all: Int) {
-        let percent = done * 100 / max(1, all)
-        guard isWanted, percent != shownPercent else { return }
-        shownPercent = percent
-        _ = Output.write(
-            "\rchecking data: \(percent) %, block \(done) of \(all)", to: STDERR_FILENO)
-    }
-
-    func clear() {
-        if shownPercent >= 0 { _ = Output.write("\r\u{1b}[K", to: STDERR_FILENO) }
-    }
-}
-
-enum Output {
-    /// Whether all of `text` was written.
-    static func write(_ text: String, to fd: Int32) -> Bool {
-        var text = text
-        return text.withUTF8 { bytes in
-            var done = 0
-            while done < bytes.count {
-                let put = Glibc.write(fd, bytes.baseAddress! + done, bytes.count - done)
-                if put > 0 { done += put } else if errno != EINTR { return false }
-            }
-            return true
-        }
     }
 }

@@ -1,88 +1,34 @@
 import CacheFile
 
-/// A JSON value that is only ever written. Members keep their order.
-enum JSON {
-    case null
-    case bool(Bool)
-    case number(UInt64)
-    case string(String)
-    case array([JSON])
-    case object([(String, JSON)])
-
-    static func number(_ value: Int) -> JSON { .number(UInt64(max(0, value))) }
-
-    var text: String {
-        switch self {
-        case .null: "null"
-        case .bool(let value): value ? "true" : "false"
-        case .number(let value): "\(value)"
-        case .string(let value): Self.quoted(value)
-        case .array(let items): "[" + items.map(\.text).joined(separator: ",") + "]"
-        case .object(let members):
-            "{" + members.map { Self.quoted($0) + ":" + $1.text }.joined(separator: ",") + "}"
-        }
-    }
-
-    private static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"", "\\":
-                result += "\\"
-                result.unicodeScalars.append(scalar)
-            default:
-                if Text.isPlain(scalar) {
-                    result.unicodeScalars.append(scalar)
-                } else {
-                    for unit in String(scalar).utf16 {
-                        let hex = String(unit, radix: 16)
-                        result += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-                    }
-                }
-            }
-        }
-        return result + "\""
-    }
-}
-
 extension Report {
-    /// Version of the object; goes up when a member changes its meaning or goes away.
-    static let jsonVersion: UInt64 = 1
-
     var json: String {
         var members: [(String, JSON)] = [
-            ("cachecheck", .number(Self.jsonVersion)), ("file", .string(path)),
+            ("cachecheck", .number(JSON.version)), ("file", .string(path)),
             ("status", .number(Int(status))), ("sound", .bool(isSound)),
             ("verdict", .string(verdict)),
-            (
-                "findings",
-                .array(
-                    findings.map {
-                        .object([
-                            ("code", .string($0.code)), ("severity", .string($0.severity.rawValue)),
-                            ("message", .string($0.message)),
-                        ])
-                    })
-            ),
+            ("findings", .array(findings.map(\.json))),
         ]
         switch outcome {
         case .failed(let failure):
-            members.append(
-                (
-                    "error",
-                    .object([
-                        ("kind", .string(failure.kind)), ("message", .string(failure.message)),
-                        ("remedy", .string(failure.remedy)),
-                    ])
-                ))
+            members.append(("error", failure.json))
+        case .fast(let look):
+            members.append(("superblock", object(look.superblock)))
+            members.append(("journal", journal(look)))
         case .refused(_, let superblock):
             if let superblock { members.append(("superblock", self.object(superblock))) }
         case .inspected(let inspection):
-            members.append(("superblock", object(inspection.superblock)))
-            members.append(("contents", contents(inspection)))
+            members += self.members(inspection)
             if let data = inspection.data { members.append(("data", object(data))) }
         }
         return JSON.object(members).text
+    }
+
+    private func journal(_ look: FastLook) -> JSON {
+        .object([
+            ("journalGroups", .number(look.scan.accepted.count)),
+            ("journalBytesUsed", .number(look.ringBytesUsed)),
+            ("endLSN", .number(look.scan.end.lsn)),
+        ])
     }
 
     private func object(_ sb: Superblock) -> JSON {
@@ -104,6 +50,12 @@ extension Report {
             ("createdAt", .number(sb.createdAt)), ("mounter", .string(sb.mounter)),
             ("host", .string(sb.host)), ("mountedAt", .number(sb.mountedAt)),
         ])
+    }
+
+    func members(_ inspection: Inspection) -> [(String, JSON)] {
+        [
+            ("superblock", object(inspection.superblock)), ("contents", contents(inspection)),
+        ]
     }
 
     private func object(_ data: DataReport) -> JSON {

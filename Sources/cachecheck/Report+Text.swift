@@ -11,11 +11,18 @@ extension Report {
             }
             switch outcome {
             case .inspected(let inspection):
-                lines += summary(inspection.superblock) + contents(inspection)
+                lines += self.lines(inspection, verbose: false)
                 if let data = inspection.data {
                     lines.append(line("data read", Text.size(UInt64(data.checkedBytes))))
                 }
                 if verbose { lines += details(inspection.superblock) + places(inspection.geometry) }
+            case .fast(let look):
+                lines += summary(look.superblock)
+                lines.append(
+                    journal(
+                        look.scan.accepted.count, used: look.ringBytesUsed,
+                        of: look.geometry.ringLength))
+                if verbose { lines += details(look.superblock) + places(look.geometry) }
             case .refused(_, let superblock?):
                 lines += summary(superblock)
                 if verbose { lines += details(superblock) }
@@ -27,9 +34,17 @@ extension Report {
         return lines.map { $0 + "\n" }.joined()
     }
 
-    private func line(_ name: String, _ value: String) -> String {
+    static func line(_ name: String, _ value: String) -> String {
         name + ":" + String(repeating: " ", count: max(1, 14 - name.utf8.count)) + value
     }
+
+    func lines(_ inspection: Inspection, verbose: Bool) -> [String] {
+        var lines = summary(inspection.superblock) + contents(inspection)
+        if verbose { lines += details(inspection.superblock) + places(inspection.geometry) }
+        return lines
+    }
+
+    private func line(_ name: String, _ value: String) -> String { Self.line(name, value) }
 
     private func summary(_ sb: Superblock) -> [String] {
         let (bytes, overflow) = sb.volumeBlocks.multipliedReportingOverflow(
@@ -57,17 +72,14 @@ extension Report {
         let conflict =
             inspection.conflictBlocks > 0 ? "\(inspection.conflictBlocks) in conflict, " : ""
         let capacity = UInt64(slots) * UInt64(inspection.geometry.blockSize)
-        let ring = inspection.geometry.ringLength
         var lines = [
             line(
                 "slots",
                 "\(slots), \(Text.size(capacity)): \(inspection.cleanBlocks) clean, "
                     + "\(inspection.dirtyBlocks) dirty, \(conflict)\(free) free"),
-            line(
-                "journal",
-                "\(Text.count(inspection.replayGroups, "group")), "
-                    + "\(Text.size(UInt64(inspection.ringBytesUsed))) used of \(Text.size(UInt64(ring)))"
-            ),
+            journal(
+                inspection.replayGroups, used: inspection.ringBytesUsed,
+                of: inspection.geometry.ringLength),
         ]
         if inspection.zeroBlocks > 0 {
             lines.append(
@@ -77,6 +89,13 @@ extension Report {
                         + "in \(Text.count(inspection.zeroExtents, "range"))"))
         }
         return lines
+    }
+
+    private func journal(_ groups: Int, used: Int, of ring: Int) -> String {
+        line(
+            "journal",
+            "\(Text.count(groups, "group")), \(Text.size(UInt64(used))) used of "
+                + Text.size(UInt64(ring)))
     }
 
     private func details(_ sb: Superblock) -> [String] {

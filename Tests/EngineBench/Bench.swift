@@ -1,13 +1,14 @@
 import Glibc
 
 private let usage = """
-    enginebench flushes|commit|open|open16m|release [DIRECTORY]
+    enginebench flushes|commit|open|open16m|release|check [DIRECTORY]
     Measures the engine without FUSE, on a cache file in DIRECTORY (default /var/tmp). Prints one
     line of figures, as ratios to something measured in the same run.
       flushes  how many flushes it takes to stream blocks through a cache
       commit   write and fsync by 16 threads against 1 thread
       open     opening a file of a million slots against reading its metadata
       open16m  the same with 16 million slots; takes 64 GiB of disk space
+      check    cachecheck of a million slots, and of all bytes, against reading the same
       release  how long a writer waits in a full cache, in round trips of the store
     """
 
@@ -24,6 +25,7 @@ func runBench(_ arguments: [String]) -> Int32 {
         case "commit": try CommitBench.run(directory)
         case "open": try OpenBench.run(directory, slots: 1_000_000)
         case "open16m": try OpenBench.run(directory, slots: 16_000_000)
+        case "check": try CheckBench.run(directory)
         case "release": try ReleaseBench.run(directory)
         default:
             print(usage)

@@ -40,8 +40,8 @@ enum OpenBench {
     }
 
     /// Makes every slot clean, as fills would, and takes a checkpoint.
-    private static func fill(_ path: String, _ identity: VolumeIdentity, slots: Int) throws {
-        let session = try Session(path, identity)
+    static func fill(_ path: String, _ identity: VolumeIdentity, slots: Int) throws {
+        let session = try BenchSession(path, identity)
         for slot in 0..<slots {
             // Scattered, so that the index sees no friendly order.
             let block = UInt64(slot &* 7_368_787 % slots)
@@ -59,7 +59,7 @@ enum OpenBench {
 
     /// Fills the ring and ends without a checkpoint, as a kill would.
     private static func fillRing(_ path: String, _ identity: VolumeIdentity) throws {
-        let session = try Session(path, identity)
+        let session = try BenchSession(path, identity)
         while session.journal.hasRoom(recordBytes: 24, dataBytes: 0, reserved: false) {
             try session.append(.epoch(session.journal.epoch))
             try session.writeGroups()
@@ -68,7 +68,7 @@ enum OpenBench {
     }
 
     /// Seconds to read hot and cold pages, root and used ring past the page cache, in order.
-    private static func readMetadata(_ path: String) throws -> Double {
+    static func readMetadata(_ path: String) throws -> Double {
         let found = try CacheFiles.inspect(path)
         let geometry = found.geometry
         let file = try PosixFile.open(path, readOnly: true)
@@ -88,54 +88,5 @@ enum OpenBench {
             }
         }
         return seconds() - begun
-    }
-}
-
-/// A file open for writing records, without the engine.
-private final class Session {
-    private let cache: OpenedCache
-    private(set) var journal: Journal
-
-    init(_ path: String, _ identity: VolumeIdentity) throws {
-        cache = try CacheFiles.open(path, identity: identity, info: BenchVolume.info)
-        journal = cache.makeJournal()
-    }
-
-    func append(_ record: Record) throws {
-        let (lsn, group, index) = journal.append(record.encode(cache.geometry))
-        try cache.state.apply(
-            record, lsn: lsn, epoch: journal.epoch, group: group, dataIndex: index)
-    }
-
-    func writeGroups() throws {
-        journal.closeOpen()
-        while let group = journal.nextWrite() {
-            try cache.file.write(group.imagePieces, at: journal.offset(of: group), .cached)
-            journal.writeReturned(group)
-        }
-    }
-
-    func flush() throws {
-        _ = journal.beginFlush()
-        try cache.file.flush()
-        journal.flushReturned()
-    }
-
-    func checkpoint() throws {
-        try writeGroups()
-        let tail = journal.nextPoint
-        let plan = cache.checkpointer.begin(
-            cache.state, lsn: journal.assigned, tail: tail, epoch: journal.epoch)
-        try write(plan.writes)
-        let sb = cache.checkpointer.superblock(for: plan, cleanEnd: journal.nextPoint)
-        try write(cache.checkpointer.writes(sb))
-        cache.checkpointer.finish(plan, sb, cache.state)
-        journal.superblockDurable(vouchingFor: plan.lsn)
-        journal.setLimit(tail.position)
-    }
-
-    private func write(_ writes: [PlacedWrite]) throws {
-        for write in writes { try cache.file.write(write.buffer.bytes, at: write.offset, .cached) }
-        try flush()
     }
 }
