@@ -203,7 +203,8 @@ struct FormatPageTests {
             (zone.hotOffsets, zone.coldOffsets) = ([0, 0], [0, 0])
             change(&zone)
             let zones = Array(repeating: zone, count: count)
-            return Array(ZoneTable.encode(zones, slotsPerZone: 77, seeds: seeds).bytes.bytes)
+            let table = ZoneTable.encode(zones, slotsPerZone: 77, seeds: seeds)
+            return Array(table.bytes.bytes)
         }
         let page = FormatPage.shared
         let header = try #require(page.layouts["zoneHeader"])

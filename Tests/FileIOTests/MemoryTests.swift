@@ -51,7 +51,8 @@ struct MemoryTests {
             let dirty = AlignedBuffer(8192)
             for index in 0..<8192 { dirty.mutableBytes[index] = 0xee }
         }
-        #expect(AlignedBuffer.zeroed(8192).bytes.allSatisfy { $0 == 0 })
+        let zeros = AlignedBuffer.zeroed(8192)
+        #expect(zeros.bytes.allSatisfy { $0 == 0 })
     }
 
     @Test("fields are little-endian at any offset")
