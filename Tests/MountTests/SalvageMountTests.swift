@@ -57,6 +57,8 @@ struct SalvageMountTests {
         daemon.killNow()
         workload.stop()
         daemon.detach()
+        let stored = try FileManager.default.contentsOfDirectory(atPath: daemon.store)
+        try #require(stored.allSatisfy { UInt64($0, radix: 16) == nil }, "\(stored)")
         let rescued = try MountedDaemon("rescued")
         defer { rescued.remove() }
         let outcome = try TestSupport.run(
