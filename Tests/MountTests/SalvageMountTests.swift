@@ -37,6 +37,26 @@ struct SalvageMountTests {
         }
     }
 
+    /// Kills a mount while it is written to.
+    private func writeAndKill(
+        _ daemon: MountedDaemon, slots: Int, writeDelayMs: Int, writes: Int, seed: UInt64
+    ) throws -> KillWorkload {
+        try daemon.start(
+            Self.sizes + [
+                "--blockCacheFile=\(daemon.cache)", "--blockCacheSize=\(slots)",
+                "--blockCacheRingSize=1m", "--blockCacheWriteDelay=\(writeDelayMs)",
+            ])
+        let workload = KillWorkload(bytes: Self.bytes, writers: 4)
+        workload.begin(daemon.file, seed: seed)
+        try waitFor("the writers", seconds: 60) {
+            workload.writes.load(ordering: .relaxed) >= writes
+        }
+        daemon.killNow()
+        workload.stop()
+        daemon.detach()
+        return workload
+    }
+
     @Test(
         "after kill -9 the salvaged directory, mounted at once, has every acknowledged write",
         arguments: 1...4)
@@ -44,19 +64,9 @@ struct SalvageMountTests {
         let daemon = try MountedDaemon("salvage")
         defer { daemon.remove() }
         // Nothing reaches the store by itself: the cache file has everything.
-        try daemon.start(
-            Self.sizes + [
-                "--blockCacheFile=\(daemon.cache)", "--blockCacheSize=1024",
-                "--blockCacheRingSize=1m", "--blockCacheWriteDelay=3600000",
-            ])
-        let workload = KillWorkload(bytes: Self.bytes, writers: 4)
-        workload.begin(daemon.file, seed: testSeed &+ UInt64(round))
-        try waitFor("the writers", seconds: 60) {
-            workload.writes.load(ordering: .relaxed) >= 300 * round
-        }
-        daemon.killNow()
-        workload.stop()
-        daemon.detach()
+        let workload = try writeAndKill(
+            daemon, slots: 1024, writeDelayMs: 3_600_000, writes: 300 * round,
+            seed: testSeed &+ UInt64(round))
         let stored = try FileManager.default.contentsOfDirectory(atPath: daemon.store)
         try #require(stored.allSatisfy { UInt64($0, radix: 16) == nil }, "\(stored)")
         let rescued = try MountedDaemon("rescued")
@@ -73,19 +83,8 @@ struct SalvageMountTests {
     func beside() throws {
         let daemon = try MountedDaemon("salvage-beside")
         defer { daemon.remove() }
-        try daemon.start(
-            Self.sizes + [
-                "--blockCacheFile=\(daemon.cache)", "--blockCacheSize=48",
-                "--blockCacheRingSize=1m", "--blockCacheWriteDelay=20",
-            ])
-        let workload = KillWorkload(bytes: Self.bytes, writers: 4)
-        workload.begin(daemon.file, seed: testSeed)
-        try waitFor("the writers", seconds: 60) {
-            workload.writes.load(ordering: .relaxed) >= 1500
-        }
-        daemon.killNow()
-        workload.stop()
-        daemon.detach()
+        let workload = try writeAndKill(
+            daemon, slots: 48, writeDelayMs: 20, writes: 1500, seed: testSeed)
         let out = daemon.root + "/salvaged"
         let outcome = try TestSupport.run(
             MountedDaemon.cachecheck, ["salvage", "--to", out, daemon.cache])

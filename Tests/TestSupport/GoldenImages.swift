@@ -96,12 +96,12 @@ package enum GoldenImages {
         try session.checkpoint()
         try session.extend(5, granules: 1..<2, version: 3)
         session.intend(5, digest: Array(33...64))
-        session.append(.clean(CleanRecord(slot: slot(session, 6), block: 6, .conflict)))
-        session.append(.zero(ZeroRecord(slot: slot(session, 7), block: 7)))
+        session.append(.clean(CleanRecord(slot: session.slot(of: 6), block: 6, .conflict)))
+        session.append(.zero(ZeroRecord(slot: session.slot(of: 7), block: 7)))
         session.patch(9, granule: 1, 512..<1000, version: 3)
         try commit()
         try session.map(10, granules: 0..<1, version: 1, zeroBase: true)
-        session.append(.zero(ZeroRecord(slot: slot(session, 4), block: 4, granules: 0..<1)))
+        session.append(.zero(ZeroRecord(slot: session.slot(of: 4), block: 4, granules: 0..<1)))
         session.append(
             .cleanRange(CleanRangeRecord(blocks: 17..<18, asOf: session.state.zeros.items[0].lsn)))
         session.append(.zeroRange(ZeroRangeRecord(blocks: 24..<25)))
@@ -110,11 +110,6 @@ package enum GoldenImages {
         for _ in 0..<checkpointsAtEnd { try session.checkpoint() }
         session.overwrite(3, granule: 0, version: 3)
         try commit()
-    }
-
-    private static func slot(_ session: TestSession, _ block: UInt64) -> UInt32 {
-        guard let slot = session.state.slot(of: block) else { preconditionFailure("in no slot") }
-        return UInt32(slot)
     }
 
     /// The header of the last group written.

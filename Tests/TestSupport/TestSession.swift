@@ -116,7 +116,7 @@ package final class TestSession {
     package func extend(_ block: UInt64, granules: Range<Int>, version: Int, fill: Bool = false)
         throws
     {
-        guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
+        let slot = Int(slot(of: block))
         let crcs = try write(block, granules, slot, version)
         append(
             .map(
@@ -139,7 +139,7 @@ package final class TestSession {
 
     /// Overwrites one granule of a block that has a slot: DATA.
     package func overwrite(_ block: UInt64, granule: Int, version: Int) {
-        guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
+        let slot = Int(slot(of: block))
         let image = granuleImage(block, granule, version)
         var item = DataRecord(
             slot: UInt32(slot), block: block, firstGranule: granule,
@@ -150,8 +150,13 @@ package final class TestSession {
         append(.data(item), [DataPiece(image, 0..<geometry.granuleSize)])
     }
 
-    package func clean(_ block: UInt64) {
+    package func slot(of block: UInt64) -> UInt32 {
         guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
+        return UInt32(slot)
+    }
+
+    package func clean(_ block: UInt64) {
+        let slot = Int(slot(of: block))
         append(
             .clean(
                 CleanRecord(
@@ -160,7 +165,7 @@ package final class TestSession {
     }
 
     package func evict(_ block: UInt64, granules: GranuleSet? = nil) {
-        guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
+        let slot = Int(slot(of: block))
         append(.evict(EvictRecord(slot: UInt32(slot), block: block, granules: granules)))
     }
 
@@ -168,7 +173,7 @@ package final class TestSession {
     package func patch(
         _ block: UInt64, granule: Int, _ range: Range<Int>, version: Int, carriedLSN: LSN = 0
     ) {
-        guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
+        let slot = Int(slot(of: block))
         let padded = (range.count + RingFormat.blockSize - 1) & ~(RingFormat.blockSize - 1)
         let payload = AlignedBuffer.zeroed(padded)
         payload.mutableBytes.setBytes(0, Self.content(block, granule, version, range.count))
@@ -183,7 +188,7 @@ package final class TestSession {
 
     /// Announces an upload of what the block is now; nil for its deletion.
     package func intend(_ block: UInt64, digest: [UInt8]?) {
-        guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
+        let slot = Int(slot(of: block))
         append(
             .intent(
                 IntentRecord(
@@ -241,7 +246,7 @@ package final class TestSession {
 
     /// Copies an overlaid granule into its slot, as a destage does.
     package func destage(_ block: UInt64, granule: Int, version: Int) throws {
-        guard let slot = state.slot(of: block) else { preconditionFailure("block is in no slot") }
+        let slot = Int(slot(of: block))
         let overlays = state.destageable(block, upTo: journal.sealed)
         guard let overlay = overlays.first(where: { $0.granule == granule }) else {
             preconditionFailure("nothing to destage")

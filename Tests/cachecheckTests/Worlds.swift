@@ -22,8 +22,8 @@ enum Worlds {
         try session.commit()
         try session.checkpoint()
         snapshot(file)
-        patch(session, 5, granule: 1, 100..<300, version: 8)
-        session.append(.clean(CleanRecord(slot: slot(session, 6), block: 6, .conflict)))
+        session.patch(5, granule: 1, 100..<300, version: 8)
+        session.append(.clean(CleanRecord(slot: session.slot(of: 6), block: 6, .conflict)))
         session.overwrite(7, granule: 1, version: 4)
         session.append(.zeroRange(ZeroRangeRecord(blocks: 9..<11)))
         try session.map(12, version: 5)
@@ -33,43 +33,13 @@ enum Worlds {
         session.append(
             .intent(
                 IntentRecord(
-                    slot: slot(session, 12), block: 12,
-                    asOf: session.state.slots.dataLSN(Int(slot(session, 12))), base: .unknown,
+                    slot: session.slot(of: 12), block: 12,
+                    asOf: session.state.slots.dataLSN(Int(session.slot(of: 12))), base: .unknown,
                     digest: Array(repeating: 3, count: 32))))
         try session.commit()
         try session.seal()
         if clean { try session.checkpoint(clean: true) }
         return file
-    }
-
-    static func slot(_ session: TestSession, _ block: UInt64) -> UInt32 {
-        guard let slot = session.state.slot(of: block) else {
-            preconditionFailure("block is in no slot")
-        }
-        return UInt32(slot)
-    }
-
-    private static func patch(
-        _ session: TestSession, _ block: UInt64, granule: Int, _ range: Range<Int>, version: Int
-    ) {
-        let payload = AlignedBuffer.zeroed(RingFormat.blockSize)
-        payload.mutableBytes.setBytes(
-            0, TestSession.content(block, granule, version, range.count))
-        let geometry = session.geometry
-        var item = PatchRecord(
-            slot: slot(session, block), block: block, granule: granule, ranges: [range], crc: 0)
-        item.crc = item.checksum(payload.slice(0..<range.count), geometry, session.cache.seeds)
-        item.dataPosition = session.journal.nextDataIndex(
-            recordBytes: Record.patch(item).encodedSize(geometry), dataBytes: payload.count)
-        let (lsn, group, index) = session.journal.append(
-            Record.patch(item).encode(geometry), data: [DataPiece(payload, 0..<payload.count)])
-        do {
-            try session.state.apply(
-                .patch(item), lsn: lsn, epoch: session.journal.epoch, group: group,
-                dataIndex: index, payload: payload.bytes)
-        } catch {
-            preconditionFailure(error.what)
-        }
     }
 
     /// What a granule of a world holds.
