@@ -14,11 +14,22 @@ public enum Digest {
 
     /// HMAC with SHA-256, 32 bytes.
     public static func hmacSHA256(key: [UInt8], _ message: [UInt8]) -> [UInt8] {
-        var digest = [UInt8](repeating: 0, count: 32)
+        hmac(EVP_sha256(), byteCount: 32, key, message)
+    }
+
+    /// HMAC with SHA-1, 20 bytes.
+    public static func hmacSHA1(key: [UInt8], _ message: [UInt8]) -> [UInt8] {
+        hmac(EVP_sha1(), byteCount: 20, key, message)
+    }
+
+    private static func hmac(
+        _ kind: OpaquePointer?, byteCount: Int, _ key: [UInt8], _ message: [UInt8]
+    ) -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: byteCount)
         var length: UInt32 = 0
         let result = HMAC(
-            EVP_sha256(), key, Int32(key.count), message, message.count, &digest, &length)
-        precondition(result != nil && length == 32, "libcrypto cannot compute a digest")
+            kind, key, Int32(key.count), message, message.count, &digest, &length)
+        precondition(result != nil && length == byteCount, "libcrypto cannot compute a digest")
         return digest
     }
 

@@ -1,5 +1,8 @@
 // libcurl's variadic functions, as typed ones that Swift can call.
 #include <curl/curl.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <sys/socket.h>
 
 static inline CURLcode ccurl_set_long(CURL *handle, CURLoption option, long value) {
     return curl_easy_setopt(handle, option, value);
@@ -31,6 +34,21 @@ static inline CURLcode ccurl_set_data(CURL *handle, CURLoption option, ccurl_dat
 
 static inline CURLcode ccurl_set_progress(CURL *handle, ccurl_progress_callback value) {
     return curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, value);
+}
+
+// Marks every packet of a new connection. Where that is not possible the connection is used without.
+static inline int ccurl_mark(void *tos, curl_socket_t socket, curlsocktype purpose) {
+    (void)purpose;
+    int value = *(const int *)tos;
+    if (setsockopt(socket, IPPROTO_IP, IP_TOS, &value, sizeof value) != 0)
+        (void)setsockopt(socket, IPPROTO_IPV6, IPV6_TCLASS, &value, sizeof value);
+    return CURL_SOCKOPT_OK;
+}
+
+// `tos` lives as long as the handle.
+static inline CURLcode ccurl_set_tos(CURL *handle, int *tos) {
+    CURLcode code = curl_easy_setopt(handle, CURLOPT_SOCKOPTFUNCTION, ccurl_mark);
+    return code ? code : curl_easy_setopt(handle, CURLOPT_SOCKOPTDATA, tos);
 }
 
 static inline CURLcode ccurl_global_init(void) { return curl_global_init(CURL_GLOBAL_DEFAULT); }

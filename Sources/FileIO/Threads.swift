@@ -81,6 +81,9 @@ package final class Worker: @unchecked Sendable {
     /// Blocks until the closure has returned.
     package func join() { pthread_join(thread, nil) }
 
+    /// It ends by itself; never joined then.
+    package func detach() { pthread_detach(thread) }
+
     fileprivate static func enter(_ context: UnsafeMutableRawPointer) {
         let body = Unmanaged<Body>.fromOpaque(context).takeRetainedValue()
         csys_name_thread(body.name)

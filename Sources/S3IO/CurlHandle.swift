@@ -15,7 +15,11 @@ final class CurlHandle: @unchecked Sendable {
         var body: UnsafeRawBufferPointer?
         var target: UnsafeMutableRawBufferPointer?
         var timeoutMs: Int
-        var userAgent: String
+        /// Bytes per second; 0: as fast as possible.
+        var uploadSpeed = 0
+        var downloadSpeed = 0
+        /// Set: nobody wants it any more.
+        var cancel: CancelFlag?
     }
 
     /// The server answered (`status` > 0), or libcurl says why not.
@@ -28,8 +32,10 @@ final class CurlHandle: @unchecked Sendable {
 
     private let handle: UnsafeMutableRawPointer
     private let errorText: UnsafeMutablePointer<CChar>
+    private let typeOfService: UnsafeMutablePointer<CInt>
     /// Read while a transfer is under way; set: give up.
     private let isCancelled: CancelFlag
+    private var isOvertaken: CancelFlag?
     private var incoming = Incoming()
 
     /// Bodies of errors and of documents; more is dropped.
@@ -45,61 +51,97 @@ final class CurlHandle: @unchecked Sendable {
 
     private static let isInitialised: Bool = ccurl_global_init() == CURLE_OK
 
-    init(_ isCancelled: CancelFlag) {
+    init(_ options: TransportOptions, userAgent: String, _ isCancelled: CancelFlag) {
         guard Self.isInitialised, let handle = curl_easy_init() else {
             fatalError("libcurl cannot start: out of memory")
         }
         self.handle = handle
         self.isCancelled = isCancelled
         errorText = .allocate(capacity: Int(CURL_ERROR_SIZE))
+        typeOfService = .allocate(capacity: 1)
+        typeOfService.initialize(to: CInt(options.typeOfService ?? 0))
+        setUp(options, userAgent)
     }
 
     deinit {
         curl_easy_cleanup(handle)
         errorText.deallocate()
+        typeOfService.deallocate()
     }
 
     /// Sends a request and waits for the whole reply. Blocks for `timeoutMs` at most.
     func perform(_ transfer: Transfer) -> Outcome {
         incoming = Incoming(target: transfer.target)
+        isOvertaken = transfer.cancel
         errorText[0] = 0
-        curl_easy_reset(handle)
-        setUp(transfer)
+        set(CURLOPT_TIMEOUT_MS, max(1, transfer.timeoutMs))
+        _ = ccurl_set_large(
+            handle, CURLOPT_MAX_SEND_SPEED_LARGE, curl_off_t(transfer.uploadSpeed))
+        _ = ccurl_set_large(
+            handle, CURLOPT_MAX_RECV_SPEED_LARGE, curl_off_t(transfer.downloadSpeed))
+        setMethod(transfer)
         var list: UnsafeMutablePointer<curl_slist>?
         for line in transfer.headers { list = curl_slist_append(list, line) }
-        defer { curl_slist_free_all(list) }
         _ = ccurl_set_list(handle, CURLOPT_HTTPHEADER, list)
         let code = transfer.url.withCString { url in
             _ = ccurl_set_text(handle, CURLOPT_URL, url)
             return curl_easy_perform(handle)
         }
-        var reason = String(cString: errorText)
-        if reason.isEmpty { reason = String(cString: curl_easy_strerror(code)) }
+        // What a later transfer would use is not left behind.
+        _ = ccurl_set_list(handle, CURLOPT_HTTPHEADER, nil)
+        curl_slist_free_all(list)
+        var reason = ""
+        if code != CURLE_OK {
+            reason = String(cString: errorText)
+            if reason.isEmpty { reason = String(cString: curl_easy_strerror(code)) }
+            if incoming.headers.isTooLong { reason = "the head of the reply is too long" }
+        }
         let response = S3Response(
             status: incoming.status, headers: incoming.headers, bodyCount: incoming.count,
             body: incoming.body)
         incoming = Incoming()
+        isOvertaken = nil
         return Outcome(code: code, reason: reason, response: response)
     }
 
-    private func setUp(_ transfer: Transfer) {
+    // MARK: Options
+
+    private func set(_ option: CURLoption, _ value: Int) {
+        _ = ccurl_set_long(handle, option, value)
+    }
+
+    /// What holds for every transfer.
+    private func setUp(_ options: TransportOptions, _ userAgent: String) {
         let context = Unmanaged.passUnretained(self).toOpaque()
-        func set(_ option: CURLoption, _ value: Int) { _ = ccurl_set_long(handle, option, value) }
         set(CURLOPT_NOSIGNAL, 1)
         set(CURLOPT_FOLLOWLOCATION, 0)
         set(CURLOPT_PATH_AS_IS, 1)
         // Content-Encoding belongs to s3backer, not to the transport.
         set(CURLOPT_HTTP_CONTENT_DECODING, 0)
+        // One request at a time is all that a connection carries.
         set(CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1))
-        set(CURLOPT_TIMEOUT_MS, max(1, transfer.timeoutMs))
+        set(CURLOPT_CONNECTTIMEOUT_MS, max(1, options.connectTimeoutMs))
+        set(CURLOPT_LOW_SPEED_LIMIT, 1)
+        set(CURLOPT_LOW_SPEED_TIME, options.stallSeconds)
         set(CURLOPT_TCP_KEEPALIVE, 1)
         set(CURLOPT_TCP_KEEPIDLE, 200)
         set(CURLOPT_TCP_KEEPINTVL, 60)
         set(CURLOPT_BUFFERSIZE, 256 << 10)
         set(CURLOPT_UPLOAD_BUFFERSIZE, 256 << 10)
         set(CURLOPT_NOPROGRESS, 0)
+        if !options.keepsConnections {
+            set(CURLOPT_FORBID_REUSE, 1)
+            set(CURLOPT_FRESH_CONNECT, 1)
+        }
+        if options.isInsecure {
+            set(CURLOPT_SSL_VERIFYPEER, 0)
+            set(CURLOPT_SSL_VERIFYHOST, 0)
+        }
+        if let file = options.authoritiesFile { _ = ccurl_set_text(handle, CURLOPT_CAINFO, file) }
+        if options.isDirect { _ = ccurl_set_text(handle, CURLOPT_PROXY, "") }
+        if options.typeOfService != nil { _ = ccurl_set_tos(handle, typeOfService) }
         _ = ccurl_limit_protocols(handle)
-        _ = ccurl_set_text(handle, CURLOPT_USERAGENT, transfer.userAgent)
+        _ = ccurl_set_text(handle, CURLOPT_USERAGENT, userAgent)
         _ = ccurl_set_pointer(handle, CURLOPT_ERRORBUFFER, errorText)
         _ = ccurl_set_data(handle, CURLOPT_HEADERFUNCTION, curlHeader)
         _ = ccurl_set_pointer(handle, CURLOPT_HEADERDATA, context)
@@ -107,33 +149,40 @@ final class CurlHandle: @unchecked Sendable {
         _ = ccurl_set_pointer(handle, CURLOPT_WRITEDATA, context)
         _ = ccurl_set_progress(handle, curlProgress)
         _ = ccurl_set_pointer(handle, CURLOPT_XFERINFODATA, context)
+    }
+
+    /// Sets each of the options that make a method, since the last transfer may have had another.
+    private func setMethod(_ transfer: Transfer) {
         switch transfer.method {
-        case .get: set(CURLOPT_HTTPGET, 1)
         case .head: set(CURLOPT_NOBODY, 1)
-        case .delete:
-            set(CURLOPT_HTTPGET, 1)
-            _ = ccurl_set_text(handle, CURLOPT_CUSTOMREQUEST, "DELETE")
-        case .put:
+        case .get, .delete: set(CURLOPT_HTTPGET, 1)
+        case .put, .post:
             // Fields given by pointer are sent from there and rewound by libcurl itself.
             set(CURLOPT_POST, 1)
-            _ = ccurl_set_text(handle, CURLOPT_CUSTOMREQUEST, "PUT")
             let body = transfer.body ?? UnsafeRawBufferPointer(start: nil, count: 0)
             _ = ccurl_set_large(handle, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))
             let start = body.baseAddress ?? UnsafeRawPointer(errorText)
             _ = ccurl_set_pointer(
                 handle, CURLOPT_POSTFIELDS, UnsafeMutableRawPointer(mutating: start))
         }
+        switch transfer.method {
+        case .put, .delete:
+            _ = ccurl_set_text(handle, CURLOPT_CUSTOMREQUEST, transfer.method.rawValue)
+        case .get, .head, .post: _ = ccurl_set_text(handle, CURLOPT_CUSTOMREQUEST, nil)
+        }
     }
 
     // MARK: What comes in
 
-    fileprivate func header(_ line: UnsafeRawBufferPointer) {
+    /// - Returns: Whether to go on.
+    fileprivate func header(_ line: UnsafeRawBufferPointer) -> Bool {
         if line.starts(with: "HTTP/".utf8) {
             let words = line.split(separator: 0x20, maxSplits: 2)
             let digits = words.count > 1 ? String(decoding: words[1], as: UTF8.self) : ""
             incoming.status = Int(digits.prefix(3)) ?? 0
         }
         incoming.headers.add(line: line)
+        return !incoming.headers.isTooLong
     }
 
     fileprivate func body(_ bytes: UnsafeRawBufferPointer) {
@@ -152,7 +201,8 @@ final class CurlHandle: @unchecked Sendable {
     /// Whether the transfer has become pointless: cancelled, or a body far longer than expected.
     fileprivate var shouldStop: Bool {
         let expected = incoming.target?.count ?? 0
-        return isCancelled.isSet || incoming.count > 2 * expected + Self.bodyMax
+        return isCancelled.isSet || isOvertaken?.isSet == true
+            || incoming.count > 2 * expected + Self.bodyMax
     }
 }
 
@@ -188,8 +238,10 @@ private func curlHeader(
 ) -> Int {
     guard let context else { return 0 }
     let line = UnsafeRawBufferPointer(start: bytes, count: size * count)
-    Unmanaged<CurlHandle>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.header(line) }
-    return line.count
+    let goesOn = Unmanaged<CurlHandle>.fromOpaque(context)._withUnsafeGuaranteedRef {
+        $0.header(line)
+    }
+    return goesOn ? line.count : 0
 }
 
 private func curlBody(

@@ -11,12 +11,15 @@ package struct RetryPauses {
         leftMs = sumMs
     }
 
-    /// - Parameter chance: 0...1, how much of the greatest addition to take.
+    /// - Parameters:
+    ///   - chance: 0...1, how much of the greatest addition to take.
+    ///   - atLeast: What the server asks for, in milliseconds.
     /// - Returns: Milliseconds to wait; nil: no more attempts.
-    package mutating func next(chance: Double) -> Int? {
+    package mutating func next(chance: Double, atLeast: Int = 0) -> Int? {
         guard leftMs > 0 else { return nil }
-        let addition = Int(Double(nextMs * Self.jitterPercent) / 100 * chance)
-        let pause = min(nextMs + addition, leftMs)
+        let pauseMs = max(nextMs, atLeast)
+        let addition = Int(Double(pauseMs) * Double(Self.jitterPercent) / 100 * chance)
+        let pause = min(pauseMs + addition, leftMs)
         leftMs -= pause
         nextMs *= 2
         return pause

@@ -4,26 +4,6 @@ import FileIO
 import Glibc
 import Logging
 
-/// How to reach a bucket.
-public struct S3Configuration: Sendable, Equatable {
-    public var endpoint: S3Endpoint
-    /// nil: anonymous.
-    public var credentials: Credentials?
-    /// `x-amz-acl` of every object.
-    public var accessType = "private"
-    /// For one attempt, connecting included.
-    public var timeoutMs = 30_000
-    public var initialRetryPauseMs = 200
-    /// Sum of the pauses of one request.
-    public var maxRetryPauseMs = 30_000
-    public var userAgent = "s3backer"
-
-    public init(endpoint: S3Endpoint, credentials: Credentials?) {
-        self.endpoint = endpoint
-        self.credentials = credentials
-    }
-}
-
 /// Sends requests: signs, retries, explains. Calls may come from any thread and block.
 public final class S3Client: Sendable {
     public let configuration: S3Configuration
@@ -36,23 +16,32 @@ public final class S3Client: Sendable {
         case long
     }
 
-    private let signature: SignatureV4?
-    private let context: S3ErrorContext
+    private let signer: Signer
+    private let clock: ServerClock
+    private let tags = EntityTagKind()
     private let logger: Logger
     private let pool = CurlPool()
+    private let uploads: RateLimit?
+    private let downloads: RateLimit?
     private let cancelFlag = CancelFlag()
 
     private static let shortAttempts = 3
     private static let pollMs = 50
+    /// How many times longer the first pause is when a server asks for less.
+    private static let slowDownFactor = 4
 
-    public init(_ configuration: S3Configuration, logger: Logger) {
+    /// - Parameter source: Gives the key, if it is not the one of the configuration.
+    public init(
+        _ configuration: S3Configuration, source: (any CredentialsSource)? = nil, logger: Logger
+    ) {
         self.configuration = configuration
         self.logger = logger
-        signature = configuration.credentials.map {
-            SignatureV4($0, region: configuration.endpoint.region)
-        }
-        context = S3ErrorContext(
-            endpoint: configuration.endpoint, accessID: configuration.credentials?.accessID)
+        signer = Signer(
+            configuration.endpoint, configuration.signatureVersion,
+            source ?? FixedCredentials(configuration.credentials))
+        clock = ServerClock(host: configuration.endpoint.host, logger: logger)
+        uploads = configuration.transport.uploadSpeedMax.map(RateLimit.init(bytesPerSecond:))
+        downloads = configuration.transport.downloadSpeedMax.map(RateLimit.init(bytesPerSecond:))
     }
 
     /// Makes every call end soon, now and from now on.
@@ -65,21 +54,23 @@ public final class S3Client: Sendable {
         let what = describe(request)
         var pauses = RetryPauses(
             initialMs: configuration.initialRetryPauseMs, sumMs: configuration.maxRetryPauseMs)
-        let deadlineMs = Monotonic.nowMs + UInt64(configuration.timeoutMs)
+        let limitMs = configuration.transport.timeoutMs
+        let deadlineMs = Monotonic.nowMs + UInt64(limitMs)
         var attempt = 1
         var isUnanswered = false
         while true {
             let left = Int(deadlineMs) - Int(Monotonic.nowMs)
-            let timeoutMs = patience == .short ? left : configuration.timeoutMs
+            let timeoutMs = patience == .short ? left : limitMs
             do throws(S3Error) {
-                var response = try perform(request, what, timeoutMs: timeoutMs)
+                var response = try explained(request, what, timeoutMs: timeoutMs)
                 response.hadUnansweredTry = isUnanswered
                 return response
             } catch {
                 var error = error
                 error.hadUnansweredTry = isUnanswered
                 guard error.isTemporary, error.kind != .cancelled,
-                    let pause = pauses.next(chance: Double.random(in: 0...1))
+                    let pause = pauses.next(
+                        chance: Double.random(in: 0...1), atLeast: wish(error))
                 else { throw gaveUp(error, what, attempt) }
                 // 503 says that nothing was done; after anything else of the kind nobody knows.
                 isUnanswered = isUnanswered || error.status != 503
@@ -94,9 +85,15 @@ public final class S3Client: Sendable {
                 }
                 attempt += 1
                 logger.debug("retrying query (attempt #\(attempt)): \(what)")
-                try wait(pause, what)
+                try wait(until: Monotonic.nowNs + UInt64(pause) * 1_000_000, request, what)
             }
         }
+    }
+
+    /// How many milliseconds the server should at least get.
+    private func wish(_ error: S3Error) -> Int {
+        if let wish = error.retryAfterMs { return wish }
+        return error.isSlowDown ? Self.slowDownFactor * configuration.initialRetryPauseMs : 0
     }
 
     private func gaveUp(_ error: S3Error, _ what: String, _ attempts: Int) -> S3Error {
@@ -104,82 +101,127 @@ public final class S3Client: Sendable {
         return error
     }
 
-    private func wait(_ ms: Int, _ what: String) throws(S3Error) {
-        let until = Monotonic.nowMs + UInt64(ms)
+    private func wait(until ns: UInt64, _ request: S3Request, _ what: String) throws(S3Error) {
         while true {
-            if cancelFlag.isSet { throw S3Error(.cancelled, "\(what) was given up") }
-            let now = Monotonic.nowMs
-            if now >= until { return }
-            usleep(UInt32(min(Int(until - now), Self.pollMs)) * 1000)
-        }
-    }
-
-    /// What a HEAD cannot say, a GET of the same object can.
-    private func perform(
-        _ request: S3Request, _ what: String, timeoutMs: Int
-    ) throws(S3Error) -> S3Response {
-        do throws(S3Error) {
-            return try attempt(request, what, timeoutMs: timeoutMs)
-        } catch {
-            guard request.method == .head, error.needsExplanation else { throw error }
-            var again = request
-            again.method = .get
-            do throws(S3Error) {
-                _ = try attempt(again, what, timeoutMs: timeoutMs)
-            } catch let better {
-                if better.status == error.status { throw better }
+            if cancelFlag.isSet || request.cancel?.isSet == true {
+                throw S3Error(.cancelled, "\(what) was given up")
             }
-            throw error
+            let now = Monotonic.nowNs
+            if now >= ns { return }
+            usleep(UInt32(min((ns - now) / 1000 + 1, UInt64(Self.pollMs) * 1000)))
         }
     }
 
     // MARK: One attempt
 
+    /// What a HEAD cannot say, a GET of the same object can.
+    private func explained(
+        _ request: S3Request, _ what: String, timeoutMs: Int
+    ) throws(S3Error) -> S3Response {
+        do throws(S3Error) {
+            return try renewed(request, what, timeoutMs: timeoutMs)
+        } catch {
+            guard request.method == .head, error.needsExplanation else { throw error }
+            var again = request
+            again.method = .get
+            do throws(S3Error) {
+                // It may also learn what the HEAD did not say: the time, or that a key has expired.
+                _ = try renewed(again, what, timeoutMs: timeoutMs)
+            } catch let better {
+                if better.status == error.status { throw better }
+                throw error
+            }
+            return try attempt(request, what, timeoutMs: timeoutMs)
+        }
+    }
+
+    /// Once more with another date or key, if that is what the server asks for.
+    private func renewed(
+        _ request: S3Request, _ what: String, timeoutMs: Int
+    ) throws(S3Error) -> S3Response {
+        let seconds = clock.seconds
+        let credentials = try signer.credentials()
+        do throws(S3Error) {
+            return try attempt(request, what, timeoutMs: timeoutMs)
+        } catch {
+            if error.isSkewed {
+                guard clock.learn(error.serverDate, used: seconds) else { throw error }
+            } else {
+                guard error.isExpired, signer.hasExpired(credentials) else { throw error }
+            }
+        }
+        do throws(S3Error) {
+            return try attempt(request, what, timeoutMs: timeoutMs)
+        } catch {
+            if error.isSkewed { clock.forget() }
+            throw error
+        }
+    }
+
     private func attempt(
         _ request: S3Request, _ what: String, timeoutMs: Int
     ) throws(S3Error) -> S3Response {
-        if cancelFlag.isSet { throw S3Error(.cancelled, "\(what) was given up") }
-        let handle = pool.take() ?? CurlHandle(cancelFlag)
-        let endpoint = configuration.endpoint
+        try waitForTurn(request, what)
+        let lines = try headerLines(request, at: clock.seconds)
+        let handle =
+            pool.take()
+            ?? CurlHandle(configuration.transport, userAgent: configuration.userAgent, cancelFlag)
         let outcome = handle.perform(
             CurlHandle.Transfer(
                 method: request.method,
-                url: endpoint.url(path: request.path, query: request.query),
-                headers: headerLines(request, date: S3Date.text()), body: request.body,
-                target: request.target, timeoutMs: timeoutMs,
-                userAgent: configuration.userAgent))
+                url: configuration.endpoint.url(path: request.path, query: request.query),
+                headers: lines, body: request.body, target: request.target, timeoutMs: timeoutMs,
+                uploadSpeed: request.body.flatMap {
+                    uploads?.speed(bytes: $0.count, timeoutMs: timeoutMs)
+                } ?? 0,
+                downloadSpeed: request.target.flatMap {
+                    downloads?.speed(bytes: $0.count, timeoutMs: timeoutMs)
+                } ?? 0,
+                cancel: request.cancel))
         let response = outcome.response
+        log(what, lines, outcome)
+        let context = S3ErrorContext(
+            endpoint: configuration.endpoint, accessID: try signer.credentials()?.accessID)
         let isAnswered = outcome.code == CURLE_OK && response.status >= 100
-        // A server in trouble may do better on a new connection.
-        if isAnswered && response.status < 500 { pool.give(handle) }
+        // A server in trouble may do better on a new connection; one that is busy will not.
+        if isAnswered && (response.status < 500 || response.status == 503) { pool.give(handle) }
         if !isAnswered {
-            let isTooLong = outcome.code == CURLE_ABORTED_BY_CALLBACK && !cancelFlag.isSet
+            let isStopped = cancelFlag.isSet || request.cancel?.isSet == true
+            let isTooLong = outcome.code == CURLE_ABORTED_BY_CALLBACK && !isStopped
             if isTooLong, (200..<300).contains(response.status) { return response }
             // What counts is the refusal; its document has no end.
             if isTooLong, response.status >= 300 { throw context.error(response, what) }
             throw context.error(outcome.code, outcome.reason, what)
         }
-        if (200..<300).contains(response.status) { return response }
-        throw context.error(response, what)
+        guard (200..<300).contains(response.status) || request.accepts(response.status) else {
+            throw context.error(response, what)
+        }
+        if let problem = tags.problem(request, response) { throw context.damaged(problem, what) }
+        return response
     }
 
-    /// The header lines of a request as of a date, signed.
-    package func headerLines(_ request: S3Request, date: String) -> [String] {
-        let payload = request.body ?? UnsafeRawBufferPointer(start: nil, count: 0)
-        let hash = Digest.hex(Digest.sha256(payload))
-        var headers = request.headers
-        headers.append(("x-amz-date", date))
-        headers.append(("x-amz-content-sha256", hash))
-        var lines = headers.map { "\($0.name): \($0.value)" }
-        if let signature {
-            let signed = SignatureV4.Request(
-                method: request.method.rawValue, path: request.path, query: request.query,
-                headers: headers + [("host", configuration.endpoint.host)], payloadHash: hash)
-            lines.append("Authorization: " + signature.authorization(signed, date: date))
+    /// Bodies share the bandwidth that is allowed. Those of replies count as long as a block.
+    private func waitForTurn(_ request: S3Request, _ what: String) throws(S3Error) {
+        var start: UInt64 = 0
+        if let uploads, let count = request.body?.count, count > 0 {
+            start = uploads.turn(bytes: count, nowNs: Monotonic.nowNs)
         }
+        if let downloads, let count = request.target?.count {
+            start = max(start, downloads.turn(bytes: count, nowNs: Monotonic.nowNs))
+        }
+        try wait(until: start, request, what)
+    }
+
+    /// The header lines of a request as of a date (seconds since 1970), signed.
+    package func headerLines(_ request: S3Request, at seconds: Int) throws(S3Error) -> [String] {
+        let payload = request.body ?? UnsafeRawBufferPointer(start: nil, count: 0)
+        var lines = signer.lines(
+            request, at: seconds,
+            payloadHash: { Digest.hex(request.payloadHash ?? Digest.sha256(payload)) },
+            try signer.credentials())
         // Not signed, because proxies rewrite it. No coding but s3backer's own is wanted.
         if request.method == .get { lines.append("Accept-Encoding: identity") }
-        if request.method == .put {
+        if request.method == .put || request.method == .post {
             // Waiting for permission to send costs a round trip.
             lines.append("Expect:")
             if !request.headers.contains(where: { $0.name == "content-type" }) {
@@ -192,5 +234,18 @@ public final class S3Client: Sendable {
     private func describe(_ request: S3Request) -> String {
         let url = configuration.endpoint.url(path: request.path, query: request.query)
         return "\(request.method.rawValue) \(url)"
+    }
+
+    private func log(_ what: String, _ lines: [String], _ outcome: CurlHandle.Outcome) {
+        guard configuration.logsHTTP else { return }
+        logger.debug("> \(what)")
+        for line in lines {
+            let name = line.prefix { $0 != ":" }.lowercased()
+            let isSecret = name == "authorization" || name == "x-amz-security-token"
+            logger.debug("> \(isSecret ? name + ": (not shown)" : line)")
+        }
+        logger.debug(
+            "< \(outcome.response.status) \(outcome.response.bodyCount) bytes \(outcome.reason)")
+        for line in outcome.response.headers.shown { logger.debug("< \(line)") }
     }
 }

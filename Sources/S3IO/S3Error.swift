@@ -21,6 +21,8 @@ public struct S3Error: Error, Sendable, CustomStringConvertible {
         case timeout
         /// 5xx, 429, or a connection that broke.
         case server
+        /// The body is not the one that the server has.
+        case damaged
         /// The certificate, or TLS itself.
         case insecure
         /// `S3Client.cancel` was called.
@@ -38,8 +40,12 @@ public struct S3Error: Error, Sendable, CustomStringConvertible {
     public let code: String
     /// A try before the last one was not answered; it may have happened, or yet happen.
     public internal(set) var hadUnansweredTry = false
+    /// How long the server asks to wait (`Retry-After`), in milliseconds.
+    var retryAfterMs: Int?
+    /// `Date` of the reply.
+    var serverDate: String?
 
-    init(_ kind: Kind, _ message: String, status: Int = 0, code: String = "") {
+    package init(_ kind: Kind, _ message: String, status: Int = 0, code: String = "") {
         self.kind = kind
         self.message = message
         self.status = status
@@ -51,10 +57,19 @@ public struct S3Error: Error, Sendable, CustomStringConvertible {
     /// Whether the same request may succeed later.
     public var isTemporary: Bool {
         switch kind {
-        case .unreachable, .timeout, .server, .cancelled: true
+        case .unreachable, .timeout, .server, .damaged, .cancelled: true
         default: false
         }
     }
+
+    /// The server wants less of this.
+    var isSlowDown: Bool { code == "SlowDown" || status == 429 }
+
+    /// The date of the request is too far from the server's.
+    var isSkewed: Bool { code == "RequestTimeTooSkewed" }
+
+    /// The key has ended.
+    var isExpired: Bool { code == "ExpiredToken" || code == "ExpiredTokenException" }
 
     /// Whether the server's word is hidden: replies to HEAD have no body.
     var needsExplanation: Bool {
@@ -72,6 +87,30 @@ struct S3ErrorContext {
 
     /// The error for a reply that is no success.
     func error(_ response: S3Response, _ what: String) -> S3Error {
+        var error = refusal(response, what)
+        error.serverDate = response.headers["date"]
+        if error.kind == .server, let text = response.headers["retry-after"] {
+            error.retryAfterMs = Self.retryAfterMs(text, date: error.serverDate)
+        }
+        return error
+    }
+
+    /// A number of seconds, or a date (RFC 9110, section 10.2.3).
+    private static func retryAfterMs(_ text: String, date: String?) -> Int? {
+        let longest = 24 * 3600
+        if let seconds = UInt32(text) { return min(Int(seconds), longest) * 1000 }
+        guard let until = S3Date.seconds(text), let now = date.flatMap(S3Date.seconds) else {
+            return nil
+        }
+        return max(0, min(until - now, longest)) * 1000
+    }
+
+    /// The error for a body that is not what the server has.
+    func damaged(_ problem: String, _ what: String) -> S3Error {
+        S3Error(.damaged, "\(endpoint.description): damaged on its way: \(problem) (\(what))")
+    }
+
+    private func refusal(_ response: S3Response, _ what: String) -> S3Error {
         let document = XMLFields(response.body)
         let code = clean(document["Code"] ?? "")
         let status = response.status
@@ -149,6 +188,8 @@ struct S3ErrorContext {
         case "SignatureDoesNotMatch":
             return "the secret of access id \(accessID) is wrong; "
                 + "check --accessKey or --accessFile"
+        case "ExpiredToken", "ExpiredTokenException":
+            return "the key of access id \(accessID) has expired; get a new one"
         case "RequestTimeTooSkewed":
             return "the clock of this machine differs from the server's; set it"
         default:
@@ -185,7 +226,9 @@ struct S3ErrorContext {
         case CURLE_ABORTED_BY_CALLBACK: return S3Error(.cancelled, "\(what) was given up")
         case CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE, CURLE_SSL_CERTPROBLEM:
             return S3Error(
-                .insecure, "\(endpoint.host) cannot prove who it is: \(text); check --baseURL")
+                .insecure,
+                "\(endpoint.host) cannot prove who it is: \(text); check --baseURL, "
+                    + "or give the certificate of its authority with --cacert")
         case CURLE_SSL_CONNECT_ERROR:
             return S3Error(
                 .server,

@@ -4,6 +4,7 @@ package struct S3Request {
         case get = "GET"
         case head = "HEAD"
         case put = "PUT"
+        case post = "POST"
         case delete = "DELETE"
     }
 
@@ -18,6 +19,14 @@ package struct S3Request {
     package var body: UnsafeRawBufferPointer?
     /// Where the body of a successful reply goes; nil: into the reply. Lives as long as the call.
     package var target: UnsafeMutableRawBufferPointer?
+    /// SHA-256 of the body, if it is known already.
+    package var payloadHash: [UInt8]?
+    /// Set: nobody wants it any more.
+    package var cancel: CancelFlag?
+    /// 304 is an answer to it, not a failure.
+    package var acceptsNotModified = false
+
+    func accepts(_ status: Int) -> Bool { acceptsNotModified && status == 304 }
 
     package init(_ method: Method, path: String) {
         self.method = method
@@ -44,35 +53,5 @@ package struct S3Response {
         if tag.hasPrefix("W/") || tag.hasPrefix("w/") { tag = tag.dropFirst(2) }
         if tag.count >= 2, tag.first == "\"", tag.last == "\"" { tag = tag.dropFirst().dropLast() }
         return tag.isEmpty ? nil : String(tag)
-    }
-}
-
-/// Header fields of a reply; names compare without regard to case.
-package struct S3Headers: Sendable {
-    private var fields: [String: String] = [:]
-
-    package init() {}
-
-    /// Value without blanks around; of a field that came twice, the last.
-    package subscript(_ name: String) -> String? { fields[name.lowercased()] }
-
-    /// Takes one line of a reply's head; a status line begins anew.
-    package mutating func add(line: UnsafeRawBufferPointer) {
-        let text = String(decoding: line, as: UTF8.self)
-        if text.hasPrefix("HTTP/") {
-            fields = [:]
-            return
-        }
-        guard let colon = text.utf8.firstIndex(of: 0x3a) else { return }
-        let name = text[..<colon].lowercased()
-        fields[name] = Self.trimmed(text[text.utf8.index(after: colon)...])
-    }
-
-    private static func trimmed(_ text: Substring) -> String {
-        // CR LF is one character.
-        var bytes = Array(text.utf8)[...]
-        while let first = bytes.first, first <= 0x20 { bytes = bytes.dropFirst() }
-        while let last = bytes.last, last <= 0x20 { bytes = bytes.dropLast() }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }

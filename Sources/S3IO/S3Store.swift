@@ -105,9 +105,12 @@ public final class S3Store: BlockStore {
             return (response, response.hadUnansweredTry)
         } catch {
             if error.kind == .missing { return (nil, error.hadUnansweredTry) }
-            throw StoreError(
-                error.isTemporary ? .temporary : .permanent, "block \(block): \(error.message)",
-                block: block)
+            let kind: StoreError.Kind =
+                switch error.kind {
+                case .damaged: .damaged
+                default: error.isTemporary ? .temporary : .permanent
+                }
+            throw StoreError(kind, "block \(block): \(error.message)", block: block)
         }
     }
 

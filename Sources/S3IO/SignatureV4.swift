@@ -35,22 +35,56 @@ package final class SignatureV4: Sendable {
             self.payloadHash = payloadHash
         }
 
-        package var signedHeaders: String { headers.map(\.name).joined(separator: ";") }
+        package var signedHeaders: String {
+            var text = ""
+            for header in headers {
+                if !text.isEmpty { text += ";" }
+                text += header.name
+            }
+            return text
+        }
 
         package var canonical: String {
-            let lines = headers.map { "\($0.name):\(Self.trimmed($0.value))\n" }.joined()
-            return "\(method)\n\(path)\n\(query)\n\(lines)\n\(signedHeaders)\n\(payloadHash)"
+            var text = ""
+            text.reserveCapacity(1024)
+            text += method
+            text += "\n"
+            text += path
+            text += "\n"
+            text += query
+            text += "\n"
+            for header in headers {
+                text += header.name
+                text += ":"
+                text += Self.trimmed(header.value)
+                text += "\n"
+            }
+            text += "\n"
+            text += signedHeaders
+            text += "\n"
+            text += payloadHash
+            return text
         }
 
         /// Without blanks around, and with one blank where there were several.
         private static func trimmed(_ value: String) -> String {
-            value.split(whereSeparator: { $0 == " " || $0 == "\t" }).joined(separator: " ")
+            // Nearly all values have none but single ones inside.
+            var isAfterBlank = true
+            var isPlain = true
+            for byte in value.utf8 {
+                let isBlank = byte == 0x20 || byte == 0x09
+                if isBlank && (isAfterBlank || byte == 0x09) { isPlain = false }
+                isAfterBlank = isBlank
+            }
+            if isPlain && !isAfterBlank { return value }
+            return value.split(whereSeparator: { $0 == " " || $0 == "\t" }).joined(separator: " ")
         }
     }
 
     /// - Parameter date: `YYYYMMDDTHHMMSSZ`, the value of `x-amz-date`.
     package func stringToSign(_ request: Request, date: String) -> String {
-        let hash = Array(request.canonical.utf8).withUnsafeBytes { Digest.sha256($0) }
+        var canonical = request.canonical
+        let hash = canonical.withUTF8 { Digest.sha256(UnsafeRawBufferPointer($0)) }
         return "AWS4-HMAC-SHA256\n\(date)\n\(scope(date))\n\(Digest.hex(hash))"
     }
 

@@ -24,9 +24,11 @@ final class BucketHome: VolumeHome {
         self.plan = plan
         self.configuration = configuration
         self.logger = logger
+        let source = configuration.credentialsService?.source(
+            userAgent: configuration.userAgent, logger: logger)
         objects = BucketObjects(
-            client: S3Client(configuration, logger: logger), prefix: plan.prefix)
-        client = S3Client(configuration, logger: logger)
+            client: S3Client(configuration, source: source, logger: logger), prefix: plan.prefix)
+        client = S3Client(configuration, source: source, logger: logger)
     }
 
     // MARK: Claim

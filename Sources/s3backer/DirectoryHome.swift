@@ -1,5 +1,6 @@
 import BlockStore
 import CacheFile
+import FileIO
 import Glibc
 import S3IO
 
@@ -63,19 +64,15 @@ final class DirectoryHome: VolumeHome {
     // MARK: The file
 
     private func readIdentity() throws(StartupError) -> VolumeObject? {
-        let fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
-        if fd < 0 {
-            if errno == ENOENT { return nil }
-            throw StartupError("cannot open \(path): \(String(cString: strerror(errno)))")
-        }
-        defer { close(fd) }
-        var bytes = [UInt8](repeating: 0, count: VolumeObject.bytesMax + 1)
-        let got = read(fd, &bytes, bytes.count)
-        if got < 0 {
-            throw StartupError("cannot read \(path): \(String(cString: strerror(errno)))")
+        let bytes: [UInt8]
+        do throws(SmallFile.Unreadable) {
+            bytes = try SmallFile.read(path, bytesMax: VolumeObject.bytesMax)
+        } catch {
+            if error.code == ENOENT { return nil }
+            throw StartupError("cannot read \(path): \(error.message)")
         }
         do throws(VolumeObject.Invalid) {
-            return try VolumeObject(Array(bytes[..<got]))
+            return try VolumeObject(bytes)
         } catch {
             throw StartupError("\(path) \(error.message)")
         }

@@ -3,7 +3,8 @@ enum KnownOptions {
     /// Taken by this program, without a value.
     static let flags: Set<String> = [
         "test", "readOnly", "force", "quiet", "debug", "foreground", "help", "version",
-        "vhost", "no-vhost", "ssl",
+        "vhost", "no-vhost", "ssl", "insecure", "http11", "noCurlCache", "debug-http",
+        "accessEC2IAM-IMDSv2", "accessContainer",
     ]
 
     /// Taken by this program, with a value.
@@ -12,19 +13,19 @@ enum KnownOptions {
         "blockCacheWriteDelay", "blockCacheThreads", "filename", "statsFilename", "fileMode",
         "uid", "gid", "debugPhaseFile", "blockCacheRingSize",
         "accessFile", "accessId", "accessKey", "accessType", "authVersion", "baseURL", "region",
-        "timeout", "initialRetryPause", "maxRetryPause",
+        "timeout", "initialRetryPause", "maxRetryPause", "accessKeyEnv", "accessEC2IAM", "cacert",
+        "ipTOS", "maxUploadSpeed", "maxDownloadSpeed",
     ]
 
     /// Options of the real s3backer that this build does not have.
     static let missing: Set<String> = [
-        "accessEC2IAM", "accessEC2IAM-IMDSv2", "accessKeyEnv", "blockCacheFileAdvise",
+        "blockCacheFileAdvise",
         "blockCacheMaxDirty", "blockCacheNoVerify", "blockCacheNumProtected",
         "blockCacheRecoverDirtyBlocks", "blockCacheSync", "blockCacheTimeout", "blockHashPrefix",
-        "cacert", "compress", "compress-level", "configFile", "debug-http",
-        "defaultContentEncoding", "directIO", "encrypt", "erase", "http11", "insecure", "ipTOS",
-        "keyLength", "listBlocks", "listBlocksThreads", "maxDownloadSpeed", "maxUploadSpeed",
-        "md5CacheSize", "md5CacheTime", "minWriteDelay", "nbd", "nbd-flag", "nbd-param",
-        "noAutoDetect", "noCurlCache", "password", "passwordFile", "readAhead", "readAheadTrigger",
+        "compress", "compress-level", "configFile", "defaultContentEncoding", "directIO", "encrypt",
+        "erase", "keyLength", "listBlocks", "listBlocksThreads", "md5CacheSize", "md5CacheTime",
+        "minWriteDelay", "nbd", "nbd-flag", "nbd-param",
+        "noAutoDetect", "password", "passwordFile", "readAhead", "readAheadTrigger",
         "reset-mounted-flag", "rrs", "sharedDiskMode", "sse", "sse-key-id", "statsFileMirror",
         "statsFileMirrorInterval", "storageClass", "test-delays", "test-discard", "test-errors",
     ]

@@ -57,6 +57,9 @@ struct Options: ParsableCommand {
         help: ArgumentHelp("Begins the name of every block.", valueName: "text"))
     var prefix = ""
 
+    @OptionGroup(title: "Access Options")
+    var access: AccessOptions
+
     @OptionGroup(title: "S3 Options")
     var s3: S3Options
 

@@ -4,29 +4,13 @@ import ArgumentParser
 /// the real s3backer.
 struct S3Options: ParsableArguments {
     @Option(
-        name: .customLong("accessFile"),
-        help: ArgumentHelp(
-            "File with lines id:key (default: ~/.s3backer_passwd).", valueName: "file"))
-    var accessFile: String?
-
-    @Option(
-        name: .customLong("accessId"),
-        help: ArgumentHelp("Access key id; empty: anonymous.", valueName: "id"))
-    var accessId: String?
-
-    @Option(
-        name: .customLong("accessKey"),
-        help: ArgumentHelp("Secret access key.", valueName: "key"))
-    var accessKey: String?
-
-    @Option(
         name: .customLong("accessType"),
         help: ArgumentHelp("Rights of the objects written.", valueName: "type"))
     var accessType = "private"
 
     @Option(
         name: .customLong("authVersion"),
-        help: ArgumentHelp("How to sign: aws4.", valueName: "version"))
+        help: ArgumentHelp("How to sign: aws4, aws2.", valueName: "version"))
     var authVersion = "aws4"
 
     @Option(
@@ -64,4 +48,42 @@ struct S3Options: ParsableArguments {
         name: .customLong("maxRetryPause"),
         help: ArgumentHelp("Sum of the pauses of one request.", valueName: "ms"))
     var maxRetryPause = "30000"
+
+    @Option(
+        name: .customLong("cacert"),
+        help: ArgumentHelp(
+            "File with the certificates of the authorities to trust.", valueName: "file"))
+    var cacert: String?
+
+    @Flag(name: .customLong("insecure"), help: "Take any certificate of the server.")
+    var insecure = false
+
+    @Flag(name: .customLong("http11"), help: "No HTTP/2, which is not used anyway.")
+    var http11 = false
+
+    @Flag(name: .customLong("noCurlCache"), help: "A new connection for each request.")
+    var noCurlCache = false
+
+    @Option(
+        name: .customLong("ipTOS"),
+        help: ArgumentHelp(
+            "IP type of service: 0 to 255, lowdelay, throughput, reliability, lowcost.",
+            valueName: "value"))
+    var ipTOS: String?
+
+    @Option(
+        name: .customLong("maxUploadSpeed"),
+        help: ArgumentHelp(
+            "Bits per second, over all connections together.", valueName: "speed"))
+    var maxUploadSpeed: String?
+
+    @Option(
+        name: .customLong("maxDownloadSpeed"),
+        help: ArgumentHelp(
+            "Bits per second, over all connections together.", valueName: "speed"))
+    var maxDownloadSpeed: String?
+
+    @Flag(
+        name: .customLong("debug-http"), help: "Log the heads of requests and replies (with -d).")
+    var debugHTTP = false
 }

@@ -4,7 +4,6 @@ import S3IO
 /// Turns the options for a bucket into a configuration, or says what is wrong with them.
 struct S3Validation {
     private let options: S3Options
-    private let home: String?
 
     private static let defaultBaseURL = "https://s3.amazonaws.com/"
     private static let accessTypes = [
@@ -12,13 +11,8 @@ struct S3Validation {
     ]
     private static let timeoutMaxSeconds: UInt64 = 24 * 3600
     private static let pauseMaxMs: UInt64 = 24 * 3600 * 1000
-    private static let accessFileBytesMax = 1 << 20
 
-    /// - Parameter home: The user's home directory, for the usual access file.
-    init(_ options: S3Options, home: String?) {
-        self.options = options
-        self.home = home
-    }
+    init(_ options: S3Options) { self.options = options }
 
     // MARK: Bucket and prefix
 
@@ -42,22 +36,21 @@ struct S3Validation {
 
     // MARK: Configuration
 
-    /// Reads the access file.
+    /// All but the access key.
     func configuration(bucket: String) throws(StartupError) -> S3Configuration {
-        let endpoint = try endpoint(bucket)
-        var result = S3Configuration(endpoint: endpoint, credentials: try credentials())
+        var result = S3Configuration(endpoint: try endpoint(bucket), credentials: nil)
         guard Self.accessTypes.contains(options.accessType) else {
             throw StartupError(
                 "--accessType=\(options.accessType): must be one of "
                     + Self.accessTypes.joined(separator: ", "))
         }
-        if options.authVersion != "aws4" {
-            throw StartupError(
-                "--authVersion=\(options.authVersion): only aws4 is supported by this build")
+        guard let version = SignatureVersion(rawValue: options.authVersion) else {
+            throw StartupError("--authVersion=\(options.authVersion): must be aws4 or aws2")
         }
+        result.signatureVersion = version
         result.accessType = options.accessType
-        result.timeoutMs =
-            try Validation.readNumber("timeout", options.timeout, 1...Self.timeoutMaxSeconds) * 1000
+        result.transport = try transport()
+        result.logsHTTP = options.debugHTTP
         result.initialRetryPauseMs = try Validation.readNumber(
             "initialRetryPause", options.initialRetryPause, 1...Self.pauseMaxMs)
         result.maxRetryPauseMs = try Validation.readNumber(
@@ -104,60 +97,54 @@ struct S3Validation {
             ? defaultBaseURL : "https://s3.\(region).amazonaws.com/"
     }
 
-    // MARK: Credentials
+    // MARK: Transport
 
-    private func credentials() throws(StartupError) -> Credentials? {
-        if let id = options.accessId, id.isEmpty { return nil }
-        if let key = options.accessKey {
-            guard let id = options.accessId else {
-                throw StartupError("--accessKey is given without --accessId; give both")
+    private func transport() throws(StartupError) -> TransportOptions {
+        var result = TransportOptions()
+        let seconds = try Validation.readNumber(
+            "timeout", options.timeout, 1...Self.timeoutMaxSeconds)
+        result.timeoutMs = seconds * 1000
+        if let path = options.cacert {
+            if access(path, R_OK) != 0 {
+                throw StartupError("--cacert=\(path): \(String(cString: strerror(errno)))")
             }
-            return try checked(Credentials(accessID: id, accessKey: key))
+            // A daemon works in another directory.
+            result.authoritiesFile = PathChecks.absolute(path)
         }
-        if let text = try accessFile(),
-            let found = Credentials.find(in: text, accessID: options.accessId)
-        {
-            return try checked(found)
+        result.isInsecure = options.insecure
+        result.keepsConnections = !options.noCurlCache
+        result.typeOfService = try options.ipTOS.map { text throws(StartupError) in
+            try typeOfService(text)
         }
-        guard let id = options.accessId else { return nil }
-        throw StartupError(
-            "no \"accessKey\" for --accessId=\(id); give --accessKey or an --accessFile with it")
+        result.uploadSpeedMax = try speed("maxUploadSpeed", options.maxUploadSpeed)
+        result.downloadSpeedMax = try speed("maxDownloadSpeed", options.maxDownloadSpeed)
+        return result
     }
 
-    private func checked(_ credentials: Credentials) throws(StartupError) -> Credentials {
-        let all = Array(credentials.accessID.utf8) + Array(credentials.accessKey.utf8)
-        if credentials.accessKey.isEmpty || !all.allSatisfy({ (0x21...0x7e).contains($0) }) {
+    /// Bits per second on the command line, bytes in the result.
+    private func speed(_ option: String, _ text: String?) throws(StartupError) -> UInt64? {
+        guard let text else { return nil }
+        let bits = try Validation.readSize(option, text)
+        if bits < 8 { throw StartupError("--\(option)=\(text): must be at least 8 bits a second") }
+        return bits / 8
+    }
+
+    /// The names of RFC 1349.
+    private static let services = [
+        "lowdelay": 0x10, "throughput": 0x08, "reliability": 0x04, "lowcost": 0x02,
+        "mincost": 0x02,
+    ]
+
+    private func typeOfService(_ text: String) throws(StartupError) -> Int {
+        if let value = Self.services[text.lowercased()] { return value }
+        let isHex = text.lowercased().hasPrefix("0x")
+        guard let value = isHex ? Int(text.dropFirst(2), radix: 16) : Int(text),
+            (0...255).contains(value)
+        else {
             throw StartupError(
-                "the access id or key contains blanks or is empty; "
-                    + "check --accessId, --accessKey or --accessFile")
+                "--ipTOS=\(text): must be a number from 0 to 255, or one of "
+                    + Self.services.keys.sorted().joined(separator: ", "))
         }
-        return credentials
-    }
-
-    /// nil when there is none, which is no error for the usual one.
-    private func accessFile() throws(StartupError) -> String? {
-        guard let path = options.accessFile ?? home.map({ $0 + "/.s3backer_passwd" }) else {
-            return nil
-        }
-        let fd = open(path, O_RDONLY | O_CLOEXEC)
-        if fd < 0 {
-            if errno == ENOENT && options.accessFile == nil { return nil }
-            throw StartupError("--accessFile=\(path): \(String(cString: strerror(errno)))")
-        }
-        defer { close(fd) }
-        var bytes = [UInt8](repeating: 0, count: Self.accessFileBytesMax)
-        var count = 0
-        while count < bytes.count {
-            let got = bytes.withUnsafeMutableBytes {
-                read(fd, $0.baseAddress.map { $0 + count }, $0.count - count)
-            }
-            if got == 0 { break }
-            if got > 0 {
-                count += got
-            } else if errno != EINTR {
-                throw StartupError("--accessFile=\(path): \(String(cString: strerror(errno)))")
-            }
-        }
-        return String(decoding: bytes[..<count], as: UTF8.self)
+        return value
     }
 }

@@ -8,11 +8,13 @@ struct Validation {
     private static let writeDelayMaxMs: UInt64 = 24 * 3600 * 1000
     private static let nameBytesMax = 255
 
-    private init(_ options: Options) { self.options = options }
+    private let environment: Environment
 
     /// Checks everything that can be checked without opening the cache file.
-    static func plan(_ options: Options) throws(StartupError) -> MountPlan {
-        try Validation(options).plan()
+    static func plan(
+        _ options: Options, _ environment: Environment = .process
+    ) throws(StartupError) -> MountPlan {
+        try Validation(options: options, environment: environment).plan()
     }
 
     private func plan() throws(StartupError) -> MountPlan {
@@ -64,9 +66,13 @@ struct Validation {
             return (.directory(directory), options.prefix)
         }
         let (bucket, prefix) = try S3Validation.split(source, prefix: options.prefix)
-        let home = getenv("HOME").map { String(cString: $0) }
-        let s3 = S3Validation(options.s3, home: home)
-        return (.bucket(try s3.configuration(bucket: bucket)), prefix)
+        var configuration = try S3Validation(options.s3).configuration(bucket: bucket)
+        let access = AccessValidation(options.access, environment)
+        configuration.credentialsService = try access.service()
+        if configuration.credentialsService == nil {
+            configuration.credentials = try access.credentials()
+        }
+        return (.bucket(configuration), prefix)
     }
 
     // MARK: Positionals and names

@@ -18,6 +18,8 @@ import Testing
 
         init(
             timeoutMs: Int = 10_000, pauseMs: Int = 20, sumMs: Int = 2000,
+            logger: Logger = Logger(label: "test"),
+            configure: (inout S3Configuration) -> Void = { _ in },
             _ answer: @escaping @Sendable (Int, StubServer.Request) -> StubServer.Answer
         ) throws {
             stub = try StubServer(answer)
@@ -25,10 +27,11 @@ import Testing
                 baseURL: stub.url, bucket: "bkt", region: "us-east-1", isVirtualHosted: false)
             var configuration = S3Configuration(
                 endpoint: endpoint, credentials: Credentials(accessID: "id", accessKey: "key"))
-            configuration.timeoutMs = timeoutMs
+            configuration.transport.timeoutMs = timeoutMs
             configuration.initialRetryPauseMs = pauseMs
             configuration.maxRetryPauseMs = sumMs
-            client = S3Client(configuration, logger: Logger(label: "test"))
+            configure(&configuration)
+            client = S3Client(configuration, logger: logger)
             store = S3Store(
                 client: client, prefix: "p/", blockSize: ClientTests.blockSize, blockCount: 16)
             objects = BucketObjects(client: client, prefix: "p/")

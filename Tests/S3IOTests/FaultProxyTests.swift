@@ -110,9 +110,10 @@ struct FaultProxyTests {
             baseURL: url, bucket: "bkt", region: "us-east-1", isVirtualHosted: false)
         var configuration = S3Configuration(
             endpoint: endpoint, credentials: Credentials(accessID: id, accessKey: key))
-        configuration.timeoutMs = timeoutMs
+        configuration.transport.timeoutMs = timeoutMs
         configuration.initialRetryPauseMs = 1
-        configuration.maxRetryPauseMs = 1000
+        // Some of the replies ask for a second.
+        configuration.maxRetryPauseMs = 30_000
         return S3Store(
             client: S3Client(configuration, logger: Logger(label: "test")), prefix: "p/",
             blockSize: Self.size, blockCount: 64)

@@ -1,4 +1,5 @@
 import Foundation
+import S3IO
 
 /// Recordings of the real s3backer.
 enum Golden {
@@ -36,12 +37,19 @@ enum Golden {
                 .filter { names.contains($0.name) }
         }
 
-        init(_ name: String) throws {
-            let path = Golden.directory + "/traces/" + name
+        /// When it was made, since 1970.
+        var seconds: Int {
+            let text = self["x-amz-date"]
+            return S3Date.seconds(text.isEmpty ? self["date"] : text) ?? -1
+        }
+
+        init(_ name: String, _ folder: String = "traces") throws {
+            let path = Golden.directory + "/" + folder + "/" + name
             let text = try String(contentsOfFile: path, encoding: .utf8)
-            let sections = text.components(separatedBy: "--- canonical request:\n")
-            let parts = sections[1].components(separatedBy: "\n--- string to sign:\n")
-            canonical = parts[0]
+            let mark = folder == "traces" ? "--- canonical request:\n" : "--- signature recomputed"
+            let sections = text.components(separatedBy: mark)
+            let parts = sections[1].components(separatedBy: "--- string to sign:\n")
+            canonical = parts[0].trimmingCharacters(in: .newlines)
             stringToSign = parts[1].trimmingCharacters(in: .newlines)
             let head = sections[0].components(separatedBy: "\n\n")[0]
             let lines = head.components(separatedBy: "\n")
@@ -58,8 +66,11 @@ enum Golden {
         }
     }
 
-    static let traces: [String] = {
-        let names = try? FileManager.default.contentsOfDirectory(atPath: directory + "/traces")
+    static let traces = names("traces")
+    static let tracesV2 = names("traces-v2")
+
+    private static func names(_ folder: String) -> [String] {
+        let names = try? FileManager.default.contentsOfDirectory(atPath: directory + "/" + folder)
         return (names ?? []).sorted()
-    }()
+    }
 }

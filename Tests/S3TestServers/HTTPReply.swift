@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Synchronization
 
 /// The least of an HTTP client: one request, one connection.
 public struct HTTPReply: Sendable {
@@ -98,5 +99,15 @@ public final class ListeningSocket: Sendable {
         port = UInt16(bigEndian: address.sin_port)
     }
 
-    public func close() { Glibc.close(fd) }
+    private let isOpen = Mutex(true)
+
+    /// Makes `accept` fail. Also after `close`, when the number may be that of another socket.
+    func stop() { isOpen.withLock { if $0 { _ = shutdown(fd, Int32(SHUT_RDWR)) } } }
+
+    public func close() {
+        isOpen.withLock { isOpen in
+            if isOpen { Glibc.close(fd) }
+            isOpen = false
+        }
+    }
 }

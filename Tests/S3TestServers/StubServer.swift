@@ -52,7 +52,7 @@ public final class StubServer: Sendable {
     public var hostileBytesSent: [Int] { hostileBytes.withLock { $0 } }
 
     /// Ends the server; connections end with their clients.
-    public func stop() { shutdown(listener.fd, Int32(SHUT_RDWR)) }
+    public func stop() { listener.stop() }
 
     private func acceptAll() {
         while true {

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import S3IO
 import Testing
@@ -9,16 +10,27 @@ import Testing
 
     init() throws { place = try Playground() }
 
+    private func plan(
+        _ words: [String], _ source: String, _ variables: [String: String]
+    ) throws -> MountPlan {
+        let line = words + [source, place.target]
+        return try Validation.plan(
+            Options.read(Arguments.normalise(line)), Environment(variables))
+    }
+
     func plan(_ words: String..., source: String = "bkt") throws -> MountPlan {
-        let access = "--accessFile=\(place.file)"
-        let line = [access] + words + [source, place.target]
-        return try Validation.plan(Options.read(Arguments.normalise(line)))
+        try plan(["--accessFile=\(place.file)"] + words, source, [:])
     }
 
     func bucket(_ words: String..., source: String = "bkt") throws -> S3Configuration {
-        let access = "--accessFile=\(place.file)"
-        let line = [access] + words + [source, place.target]
-        let plan = try Validation.plan(Options.read(Arguments.normalise(line)))
+        try bucket(["--accessFile=\(place.file)"] + words, source)
+    }
+
+    /// The environment decides where no option does.
+    func bucket(
+        _ words: [String], _ source: String = "bkt", variables: [String: String] = [:]
+    ) throws -> S3Configuration {
+        let plan = try plan(words, source, variables)
         guard case .bucket(let configuration) = plan.source else {
             throw StartupError("no bucket")
         }
@@ -26,10 +38,8 @@ import Testing
     }
 
     func message(_ words: String..., source: String = "bkt") throws -> String {
-        let access = "--accessFile=\(place.file)"
-        let line = [access] + words + [source, place.target]
-        return try #require(throws: StartupError.self) {
-            try Validation.plan(Options.read(Arguments.normalise(line)))
+        try #require(throws: StartupError.self) {
+            try plan(["--accessFile=\(place.file)"] + words, source, [:])
         }.message
     }
 
@@ -39,7 +49,8 @@ import Testing
         #expect(plan.description == "https://s3.amazonaws.com/bkt/" && plan.prefix == "")
         let configuration = try bucket()
         #expect(configuration.credentials == nil && configuration.accessType == "private")
-        #expect(configuration.timeoutMs == 30_000 && configuration.initialRetryPauseMs == 200)
+        #expect(
+            configuration.transport.timeoutMs == 30_000 && configuration.initialRetryPauseMs == 200)
         #expect(configuration.maxRetryPauseMs == 30_000)
         #expect(configuration.endpoint.region == "us-east-1")
     }
@@ -99,7 +110,15 @@ import Testing
             ("--baseURL=http:///", "--baseURL=http:///: has no host"),
             ("--accessKey=k", "--accessKey is given without --accessId"),
             ("--accessType=x", "--accessType=x: must be one of private, "),
-            ("--authVersion=aws2", "--authVersion=aws2: only aws4 "),
+            ("--authVersion=aws3", "--authVersion=aws3: must be aws4 or aws2"),
+            ("--accessKeyEnv=NO_SUCH", "--accessKeyEnv=NO_SUCH: the variable is not set"),
+            ("--accessEC2IAM=", "--accessEC2IAM= needs the name of a role"),
+            ("--accessEC2IAM-IMDSv2", "--accessEC2IAM-IMDSv2 needs a role"),
+            ("--accessContainer", "--accessContainer: neither AWS_CONTAINER_CREDENTIALS_"),
+            ("--cacert=/nowhere/x", "--cacert=/nowhere/x: No such file"),
+            ("--ipTOS=256", "--ipTOS=256: must be a number from 0 to 255, or one of lowcost, "),
+            ("--maxUploadSpeed=7", "--maxUploadSpeed=7: must be at least 8 bits"),
+            ("--maxDownloadSpeed=1mb", "--maxDownloadSpeed=1mb: invalid size"),
             ("--timeout=0", "--timeout=0: must be a number from 1 to "),
             ("--maxRetryPause=100", "--initialRetryPause=200: must not be more than "),
             ("--accessFile=/nowhere/x", "--accessFile=/nowhere/x: "),
@@ -110,8 +129,96 @@ import Testing
         #expect(message.hasPrefix(start), "\(message)")
     }
 
+    @Test("the key comes from the environment and its files, in this order, if no option gives it")
+    func environment() throws {
+        let home = place.path + "/home"
+        defer { try? FileManager.default.removeItem(atPath: home) }
+        try FileManager.default.createDirectory(
+            atPath: home + "/.aws", withIntermediateDirectories: true)
+        func write(_ name: String, _ text: String) throws {
+            try text.write(toFile: home + "/" + name, atomically: true, encoding: .utf8)
+        }
+        var variables = ["HOME": home]
+        func id(_ words: String...) throws -> String? {
+            try bucket(words, variables: variables).credentials?.accessID
+        }
+        #expect(try id() == nil)
+        try write(
+            ".aws/credentials",
+            "[default]\naws_access_key_id=shared\naws_secret_access_key=k\n"
+                + "[two]\naws_access_key_id=other\naws_secret_access_key=k\n")
+        #expect(try id() == "shared")
+        variables["AWS_PROFILE"] = "two"
+        #expect(try id() == "other")
+        variables["AWS_ACCESS_KEY_ID"] = "variable"
+        #expect(try id() == "other")
+        variables["AWS_SECRET_ACCESS_KEY"] = "k"
+        variables["AWS_SESSION_TOKEN"] = "t"
+        #expect(try id() == "variable")
+        #expect(try bucket([], variables: variables).credentials?.sessionToken == "t")
+        variables["MY_KEY"] = "k"
+        #expect(try id("--accessId=me", "--accessKeyEnv=MY_KEY") == "me")
+        try write(".s3backer_passwd", "file:k\n")
+        #expect(try id() == "file")
+        #expect(try id("--accessId=variable") == "variable")
+        #expect(try id("--accessId=other") == "other")
+        #expect(throws: StartupError.self) { try id("--accessId=nobody") }
+        #expect(try id("--accessId=me", "--accessKey=k") == "me")
+        #expect(try id("--accessId=") == nil)
+        variables["AWS_SECRET_ACCESS_KEY"] = "with blank"
+        #expect(throws: StartupError.self) { try id("--accessId=variable") }
+        variables["AWS_ACCESS_KEY_ID"] = nil
+        variables["AWS_PROFILE"] = "none"
+        #expect(throws: StartupError.self) { try id("--accessId=x") }
+    }
+
+    @Test("services give the key only if an option asks for it")
+    func services() throws {
+        let variables = [
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/x",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": "t",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9/",
+        ]
+        #expect(try bucket([], variables: variables).credentialsService == nil)
+        let container = try bucket(["--accessContainer"], variables: variables)
+        #expect(
+            container.credentialsService
+                == .container(
+                    url: "http://169.254.170.2/v2/x", authorization: "t", authorizationFile: nil))
+        let instance = try bucket(
+            ["--accessEC2IAM=r", "--accessEC2IAM-IMDSv2"], variables: variables)
+        #expect(
+            instance.credentialsService
+                == .instance(role: "r", endpoint: "http://127.0.0.1:9", usesSession: true))
+        #expect(
+            try bucket(["--accessEC2IAM=r"]).credentialsService
+                == .instance(role: "r", endpoint: "http://169.254.169.254", usesSession: false))
+        for words in [
+            ["--accessEC2IAM=r", "--accessContainer"], ["--accessEC2IAM=r", "--accessId=i"],
+        ] {
+            #expect(throws: StartupError.self) { try bucket(words, variables: variables) }
+        }
+    }
+
+    @Test("how connections are made")
+    func transport() throws {
+        let plain = try bucket().transport
+        #expect(plain == TransportOptions())
+        let all = try bucket(
+            "--insecure", "--http11", "--noCurlCache", "--ipTOS=LowDelay", "--maxUploadSpeed=8m",
+            "--maxDownloadSpeed=800", "--timeout=7", "--cacert=\(place.file)"
+        ).transport
+        #expect(all.isInsecure && !all.keepsConnections && all.typeOfService == 0x10)
+        #expect(all.uploadSpeedMax == 1 << 20 && all.downloadSpeedMax == 100)
+        #expect(all.timeoutMs == 7000 && all.authoritiesFile == place.file)
+        #expect(try bucket("--ipTOS=0xb8").transport.typeOfService == 0xb8)
+    }
+
     @Test("contradictions are errors")
     func contradictions() throws {
+        #expect(
+            try message("--accessId=a", "--accessKey=k", "--accessKeyEnv=E").contains("not both"))
+        #expect(try message("--accessId=", "--accessKey=k").contains("anonymous"))
         #expect(try message("--vhost", "--no-vhost").contains("contradict"))
         #expect(try message("--ssl", "--baseURL=http://h/").contains("leave out --ssl"))
         #expect(try message("--prefix=x", source: "bkt/a").contains("give one of the two"))

@@ -1,0 +1,73 @@
+import BlockStore
+import Synchronization
+
+/// Finds out whether the entity tags of a server are the MD5 of what is stored, as those of S3
+/// are for objects stored in one piece; if so, a body that was damaged on its way is noticed.
+final class EntityTagKind: Sendable {
+    private enum Known: UInt8, AtomicRepresentable {
+        case nothing, isMD5, isOther
+    }
+
+    private let known = Atomic<Known>(.nothing)
+    /// Digest of the last body that was not what its tag says, while nothing is known.
+    private let doubtful = Mutex<(path: String, digest: [UInt8])?>(nil)
+
+    /// - Returns: What is wrong with the body of a successful reply; nil: nothing that can be known.
+    func problem(_ request: S3Request, _ response: S3Response) -> String? {
+        guard let tag = response.entityTag, Self.canBeMD5(tag), response.status == 200,
+            !Self.isEncryptedByServer(response)
+        else { return nil }
+        switch request.method {
+        case .put: learn(request, tag)
+        case .get: return check(request, response, tag.lowercased())
+        case .head, .delete, .post: break
+        }
+        return nil
+    }
+
+    private func learn(_ request: S3Request, _ tag: String) {
+        guard known.load(ordering: .relaxed) == .nothing, let body = request.body else { return }
+        let isMD5 = Digest.hex(Digest.md5(body)) == tag.lowercased()
+        known.store(isMD5 ? .isMD5 : .isOther, ordering: .relaxed)
+    }
+
+    private func check(_ request: S3Request, _ response: S3Response, _ tag: String) -> String? {
+        guard known.load(ordering: .relaxed) != .isOther else { return nil }
+        let digest: [UInt8]
+        if let target = request.target {
+            // A body of another length is noticed by itself.
+            guard response.bodyCount <= target.count else { return nil }
+            digest = Digest.md5(UnsafeRawBufferPointer(rebasing: target[..<response.bodyCount]))
+        } else {
+            guard response.bodyCount == response.body.count else { return nil }
+            digest = response.body.withUnsafeBytes { Digest.md5($0) }
+        }
+        if Digest.hex(digest) == tag {
+            known.store(.isMD5, ordering: .relaxed)
+            return nil
+        }
+        if known.load(ordering: .relaxed) == .nothing {
+            // The same body twice is what the server has; its tags are something else.
+            let isSame = doubtful.withLock { doubtful in
+                let isSame = doubtful?.path == request.path && doubtful?.digest == digest
+                doubtful = (request.path, digest)
+                return isSame
+            }
+            if isSame {
+                known.store(.isOther, ordering: .relaxed)
+                return nil
+            }
+        }
+        return "MD5 \(Digest.hex(digest)) instead of its ETag \(tag)"
+    }
+
+    private static func canBeMD5(_ tag: String) -> Bool {
+        tag.utf8.count == 32 && tag.utf8.allSatisfy { "0123456789abcdefABCDEF".utf8.contains($0) }
+    }
+
+    /// Then the tag is that of what is on the server's disks.
+    private static func isEncryptedByServer(_ response: S3Response) -> Bool {
+        response.headers["x-amz-server-side-encryption-customer-algorithm"] != nil
+            || response.headers["x-amz-server-side-encryption"].map { $0 != "AES256" } == true
+    }
+}
