@@ -137,11 +137,11 @@ extension Engine {
         upload.intentLSN = append(record)
         if wave.count == 0 { wave.sinceMs = now }
         wave.count += 1
-        upload.task = UploadTask(
-            upload: upload, block: block, buffer: plan.target, isZero: digest == nil,
-            replacing: configuration.storeHonorsConditions
-                ? upload.seen ?? ObjectVersion(base) : nil)
-        uploadsAnnounced.append(upload)
+        uploadsAnnounced.append(
+            UploadTask(
+                upload: upload, block: block, buffer: plan.target, isZero: digest == nil,
+                replacing: configuration.storeHonorsConditions
+                    ? upload.seen ?? ObjectVersion(base) : nil))
     }
 
     /// Whether there is nothing to delete. An upload whose answer was lost may have landed, or may
@@ -160,8 +160,8 @@ extension Engine {
         if wave.count >= waveWanted || isWanted && isAtRest
             || now >= wave.sinceMs + configuration.intentDelayMs
         {
-            durableWanted = max(durableWanted, newest.intentLSN)
-            wave = IntentWave(after: newest.intentLSN)
+            durableWanted = max(durableWanted, newest.upload.intentLSN)
+            wave = IntentWave(after: newest.upload.intentLSN)
         }
     }
 
@@ -172,15 +172,13 @@ extension Engine {
     /// otherwise a power cut could leave the store ahead of the cache file.
     private func send() {
         guard poison == nil else { return }
-        while let upload = uploadsAnnounced.first, upload.intentLSN <= journal.durable {
+        while let task = uploadsAnnounced.first, task.upload.intentLSN <= journal.durable {
             uploadsAnnounced.removeFirst()
             // Another's flush was faster.
-            if upload.intentLSN > wave.after { wave.count -= 1 }
-            uploadsReady.append(upload)
+            if task.upload.intentLSN > wave.after { wave.count -= 1 }
+            uploadsReady.append(task)
         }
-        while uploadsSending < configuration.uploadsMax, let upload = uploadsReady.popFirst(),
-            let task = upload.task
-        {
+        while uploadsSending < configuration.uploadsMax, let task = uploadsReady.popFirst() {
             uploadsSending += 1
             work.append(.upload(task))
         }
@@ -189,7 +187,9 @@ extension Engine {
     /// What has not been sent stays dirty, to be sent by the next session.
     func abandonAnnounced() {
         wave = IntentWave(after: wave.after)
-        while let upload = uploadsAnnounced.popFirst() ?? uploadsReady.popFirst() { end(upload) }
+        while let task = uploadsAnnounced.popFirst() ?? uploadsReady.popFirst() {
+            end(task.upload)
+        }
     }
 
     // MARK: End

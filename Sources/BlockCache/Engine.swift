@@ -123,10 +123,10 @@ package final class Engine {
     package var uploadsRunning = 0
     var uploadsSending = 0
     /// Intent recorded, not yet durable; in the order of their intents.
-    var uploadsAnnounced: Fifo<Upload> = Fifo()
+    var uploadsAnnounced: Fifo<UploadTask> = Fifo()
     var wave = IntentWave(after: 0)
     /// Intent durable, not yet sent.
-    var uploadsReady: Fifo<Upload> = Fifo()
+    var uploadsReady: Fifo<UploadTask> = Fifo()
 
     // MARK: Outcomes (Engine+Settle)
 

@@ -243,7 +243,6 @@ package final class Upload: @unchecked Sendable {
     let block: UInt64
     /// u: the content sent is that of this user write.
     package var asOf: LSN = 0
-    var task: UploadTask?
     package var intentLSN: LSN = 0
     /// What the store was seen to have, and this upload is to replace.
     var seen: ObjectVersion?
