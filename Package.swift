@@ -27,6 +27,9 @@ let package = Package(
         .systemLibrary(
             name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
 
         // The engine; arrows point one way, see docs/architecture.md.
         .target(name: "FileIO", dependencies: ["CSys"], swiftSettings: engine),
@@ -42,11 +45,14 @@ let package = Package(
             ],
             swiftSettings: engine),
 
-        // Blocks in a bucket; the engine never imports it.
+        // Blocks in a bucket; the engine never imports these.
+        .target(
+            name: "BlockCodec", dependencies: ["FileIO", "COpenSSL", "CZlib", "CZstd", "CLZ4"],
+            swiftSettings: strict),
         .target(
             name: "S3IO",
             dependencies: [
-                "BlockStore", "FileIO", "COpenSSL", "CCurl", "CExpat",
+                "BlockCodec", "BlockStore", "FileIO", "COpenSSL", "CCurl", "CExpat",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict),
@@ -54,8 +60,8 @@ let package = Package(
         .executableTarget(
             name: "s3backer",
             dependencies: [
-                "S3IO", "BlockCache", "BlockStore", "CacheFile", "FileIO", "CSys", "CFuse",
-                "CDaemon",
+                "S3IO", "BlockCodec", "BlockCache", "BlockStore", "CacheFile", "FileIO", "CSys",
+                "CFuse", "CDaemon",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -118,6 +124,9 @@ let package = Package(
             name: "BlockStoreTests", dependencies: ["BlockStore", "FileIO"],
             swiftSettings: strict),
         .testTarget(
+            name: "BlockCodecTests", dependencies: ["BlockCodec", "FileIO"],
+            swiftSettings: strict),
+        .testTarget(
             name: "BlockCacheTests",
             dependencies: [
                 "TestSupport", "Simulation", "BlockCache", "BlockStore", "CacheFile", "FileIO",
@@ -126,7 +135,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "s3backerTests",
-            dependencies: ["s3backer", "BlockCache", "BlockStore", "CacheFile"],
+            dependencies: ["s3backer", "BlockCodec", "BlockCache", "BlockStore", "CacheFile"],
             swiftSettings: strict),
         .target(name: "S3TestServers", path: "Tests/S3TestServers", swiftSettings: strict),
         .executableTarget(
@@ -140,7 +149,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "S3IOTests",
-            dependencies: ["S3IO", "BlockStore", "S3TestServers", "TestSupport"],
+            dependencies: ["S3IO", "BlockCodec", "BlockStore", "S3TestServers", "TestSupport"],
             swiftSettings: strict),
         .target(
             name: "MountSupport",
