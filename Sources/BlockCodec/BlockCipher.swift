@@ -61,12 +61,13 @@ public final class BlockCipher: @unchecked Sendable {
     private static func derive(
         _ password: UnsafeRawBufferPointer, saltBytes: UnsafeRawBufferPointer, _ length: Int
     ) -> SecretBytes {
-        SecretBytes(count: length) { target in
+        SecretBytes(countMax: length) { target in
             let result = PKCS5_PBKDF2_HMAC_SHA1(
                 password.bindMemory(to: CChar.self).baseAddress, Int32(password.count),
                 saltBytes.bindMemory(to: UInt8.self).baseAddress, Int32(saltBytes.count), rounds,
                 Int32(length), target.bindMemory(to: UInt8.self).baseAddress)
             precondition(result == 1, "libcrypto cannot derive a key")
+            return length
         }
     }
 

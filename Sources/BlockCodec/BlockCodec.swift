@@ -23,6 +23,13 @@ public final class BlockCodec: Sendable {
         /// Forty hexadecimal digits in double quotes; nil when not encrypted.
         public let signature: String?
 
+        package init(buffer: AlignedBuffer, count: Int, encoding: String, signature: String?) {
+            self.buffer = buffer
+            self.count = count
+            self.encoding = encoding
+            self.signature = signature
+        }
+
         /// Valid as long as this lives.
         public var bytes: UnsafeRawBufferPointer { buffer.slice(0..<count) }
     }
@@ -74,6 +81,7 @@ public final class BlockCodec: Sendable {
 
     // MARK: Encoding
 
+    /// - Parameter source: `blockSize` bytes.
     /// - Returns: nil when the block is stored as it is.
     public func encode(_ block: UInt64, _ source: UnsafeRawBufferPointer) -> Encoded? {
         precondition(source.count == blockSize)
@@ -184,7 +192,7 @@ public final class BlockCodec: Sendable {
     }
 
     /// The error for a body of another length than that of a block.
-    public func wrongLength(_ count: Int) -> CodecError {
+    package func wrongLength(_ count: Int) -> CodecError {
         CodecError(.damaged, "has \(count) bytes instead of \(blockSize)")
     }
 

@@ -4,29 +4,28 @@ import COpenSSL
 ///
 /// `@unchecked Sendable`: written once, before it is shared.
 public final class SecretBytes: @unchecked Sendable, Equatable {
-    public let count: Int
+    public private(set) var count: Int
     /// Behind `count` there are zeros up to `capacityMin`.
     private let memory: UnsafeMutableRawBufferPointer
 
     /// The longest key or initialisation vector that a cipher may read.
     static let capacityMin = 64
 
-    /// - Parameter fill: Writes the bytes, which are zero before.
-    init(count: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Void) {
-        self.count = count
-        memory = .allocate(byteCount: max(count, Self.capacityMin), alignment: 16)
+    /// - Parameter fill: Writes the bytes into `countMax` zeros, and says how many there are.
+    public init(countMax: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Int) {
+        memory = .allocate(byteCount: max(countMax, Self.capacityMin), alignment: 16)
         memory.initializeMemory(as: UInt8.self, repeating: 0)
-        fill(UnsafeMutableRawBufferPointer(rebasing: memory[..<count]))
-    }
-
-    /// Copies; wiping the original is up to its owner.
-    public convenience init(_ bytes: UnsafeRawBufferPointer) {
-        self.init(count: bytes.count) { $0.copyMemory(from: bytes) }
+        count = 0
+        count = fill(UnsafeMutableRawBufferPointer(rebasing: memory[..<countMax]))
+        precondition(count <= countMax)
     }
 
     public convenience init(_ text: String) {
         var bytes = Array(text.utf8)
-        self.init(count: bytes.count) { $0.copyBytes(from: bytes) }
+        self.init(countMax: bytes.count) {
+            $0.copyBytes(from: bytes)
+            return $0.count
+        }
         bytes.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) }
     }
 

@@ -16,3 +16,17 @@ void cdaemon_syslog(int level, const char *text) { syslog(level, "%s", text); }
 int cdaemon_set_io_flusher(void) { return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); }
 
 void cdaemon_close_from(int first) { closefrom(first); }
+
+static int argument_count;
+static char **arguments;
+
+// The C library hands them to constructors; nothing else has the place itself.
+__attribute__((constructor)) static void keep_arguments(int argc, char **argv) {
+    argument_count = argc;
+    arguments = argv;
+}
+
+char **cdaemon_visible_arguments(int *count) {
+    *count = argument_count;
+    return arguments;
+}

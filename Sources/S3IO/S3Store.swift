@@ -1,4 +1,7 @@
+import BlockCodec
 import BlockStore
+import FileIO
+import Synchronization
 
 /// The blocks of a volume as objects of a bucket, in the layout of the real s3backer.
 ///
@@ -10,22 +13,34 @@ public final class S3Store: BlockStore {
     private let client: S3Client
     private let prefix: String
     private let volumeSize: UInt64
+    private let codec: BlockCodec
+    /// Whether the last object was something else than its block, and so the next one may be, too.
+    private let expectsEncoded: Atomic<Bool>
 
     private static let blocksMax: UInt64 = 1 << 32
 
-    public init(client: S3Client, prefix: String, blockSize: Int, blockCount: UInt64) {
-        precondition(blockSize > 0 && blockCount <= Self.blocksMax)
+    public init(client: S3Client, prefix: String, blockCount: UInt64, codec: BlockCodec) {
+        precondition(blockCount <= Self.blocksMax)
         self.client = client
         self.prefix = prefix
-        self.blockSize = blockSize
-        volumeSize = UInt64(blockSize) * blockCount
+        self.codec = codec
+        blockSize = codec.blockSize
+        volumeSize = UInt64(codec.blockSize) * blockCount
+        expectsEncoded = Atomic(codec.isEncoding)
+    }
+
+    /// Blocks are stored as they are.
+    public convenience init(
+        client: S3Client, prefix: String, blockSize: Int, blockCount: UInt64
+    ) {
+        self.init(
+            client: client, prefix: prefix, blockCount: blockCount,
+            codec: .plain(blockSize: blockSize))
     }
 
     /// Key of a block.
     package static func key(prefix: String, block: UInt64) -> String {
-        precondition(block < blocksMax)
-        let digits = String(block, radix: 16)
-        return prefix + String(repeating: "0", count: 8 - digits.count) + digits
+        prefix + String(decoding: BlockCodec.digits(block), as: UTF8.self)
     }
 
     // MARK: Operations
@@ -34,10 +49,58 @@ public final class S3Store: BlockStore {
         _ block: UInt64, into target: UnsafeMutableRawBufferPointer
     ) throws(StoreError) -> ObjectVersion {
         precondition(target.count == blockSize)
+        if !expectsEncoded.load(ordering: .relaxed) {
+            var request = request(.get, block)
+            request.target = target
+            guard let response = try perform(request, block).found else { return .absent }
+            let head = try head(of: response, block)
+            if head.isPlain {
+                if response.bodyCount != blockSize {
+                    throw damaged(block, codec.wrongLength(response.bodyCount))
+                }
+                return try version(response, block)
+            }
+            // Bytes that did not fit are lost.
+            if response.bodyCount <= blockSize {
+                let buffer = AlignedBuffer(response.bodyCount)
+                let body = UnsafeMutableRawBufferPointer(rebasing: target[..<response.bodyCount])
+                buffer.mutableBytes.copyMemory(from: UnsafeRawBufferPointer(body))
+                return try decode(response, block, head, buffer, into: target)
+            }
+        }
+        let buffer = AlignedBuffer(codec.bodyBytesMax)
         var request = request(.get, block)
-        request.target = target
+        request.target = buffer.mutableBytes
         guard let response = try perform(request, block).found else { return .absent }
-        try check(response, block)
+        return try decode(response, block, head(of: response, block), buffer, into: target)
+    }
+
+    private func head(
+        of response: S3Response, _ block: UInt64
+    ) throws(StoreError) -> BlockCodec.Head {
+        do throws(CodecError) {
+            let head = try codec.head(
+                encoding: response.headers["content-encoding"],
+                signature: response.headers[SizeHeaders.signature])
+            expectsEncoded.store(!head.isPlain, ordering: .relaxed)
+            return head
+        } catch {
+            throw damaged(block, error)
+        }
+    }
+
+    private func decode(
+        _ response: S3Response, _ block: UInt64, _ head: BlockCodec.Head, _ buffer: AlignedBuffer,
+        into target: UnsafeMutableRawBufferPointer
+    ) throws(StoreError) -> ObjectVersion {
+        do throws(CodecError) {
+            // More than fits was dropped.
+            if response.bodyCount > buffer.count { throw codec.wrongLength(response.bodyCount) }
+            try codec.decode(
+                block, head, buffer.mutableSlice(0..<response.bodyCount), into: target)
+        } catch {
+            throw damaged(block, error)
+        }
         return try version(response, block)
     }
 
@@ -56,10 +119,14 @@ public final class S3Store: BlockStore {
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
     ) throws(StoreError) -> StoreOutcome {
         precondition(source.count == blockSize && replacing == nil)
-        guard let response = try perform(putRequest(block, source), block).found else {
+        let encoded = codec.encode(block, source)
+        let request = putRequest(block, encoded?.bytes ?? source, encoded)
+        guard let response = try perform(request, block).found else {
             throw StoreError(
                 .permanent, "block \(block): the server has no such place (404)", block: block)
         }
+        // The body lives until here.
+        withExtendedLifetime(encoded) {}
         // Some servers say the tag only when asked.
         let version: ObjectVersion
         if let tag = response.entityTag { version = .tag(tag) } else { version = try head(block) }
@@ -81,14 +148,21 @@ public final class S3Store: BlockStore {
         return S3Request(method, path: client.configuration.endpoint.path(key: key))
     }
 
-    package func putRequest(_ block: UInt64, _ source: UnsafeRawBufferPointer) -> S3Request {
+    /// - Parameter encoded: What `body` was made by; nil: it is the block itself.
+    package func putRequest(
+        _ block: UInt64, _ body: UnsafeRawBufferPointer, _ encoded: BlockCodec.Encoded? = nil
+    ) -> S3Request {
         var request = request(.put, block)
-        request.body = source
+        request.body = body
         request.headers = [
             ("content-type", "application/x-s3backer-block"),
-            ("content-md5", Digest.base64(Digest.md5(source))),
+            ("content-md5", Digest.base64(Digest.md5(body))),
             ("x-amz-acl", client.configuration.accessType),
         ]
+        if let encoded { request.headers.append(("content-encoding", encoded.encoding)) }
+        if let signature = encoded?.signature {
+            request.headers.append((SizeHeaders.signature, signature))
+        }
         if block == 0 {
             request.headers.append((SizeHeaders.blockSize, String(blockSize)))
             request.headers.append((SizeHeaders.fileSize, String(volumeSize)))
@@ -116,25 +190,11 @@ public final class S3Store: BlockStore {
 
     // MARK: Replies
 
-    /// Anything that is not plainly a block is an error, never data.
-    private func check(_ response: S3Response, _ block: UInt64) throws(StoreError) {
-        let coding = response.headers["content-encoding"] ?? ""
-        if !coding.isEmpty && coding.lowercased() != "identity" {
-            throw damaged(
-                block, "has the encoding \"\(coding)\", which this build cannot decode")
-        }
-        if response.headers[SizeHeaders.signature] != nil {
-            throw damaged(block, "is encrypted, which this build cannot decode")
-        }
-        if response.bodyCount != blockSize {
-            throw damaged(block, "has \(response.bodyCount) bytes instead of \(blockSize)")
-        }
-    }
-
-    private func damaged(_ block: UInt64, _ what: String) -> StoreError {
+    /// Anything that is not a block is an error, never data.
+    private func damaged(_ block: UInt64, _ what: CodecError) -> StoreError {
         let key = Self.key(prefix: prefix, block: block)
         let place = client.configuration.endpoint.description + key
-        return StoreError(.damaged, "block \(block): object \(place) \(what)", block: block)
+        return StoreError(.damaged, "block \(block): object \(place) \(what.message)", block: block)
     }
 
     private func version(

@@ -1,22 +1,26 @@
 import CExpat
 
-/// The texts of the elements of a small XML document by name; of several, the first.
+/// The texts of the elements of an XML document by name; of several, the first, or all of one name.
 ///
 /// Documents with entity declarations, too deep or broken give what came before the trouble: they
 /// are only read to explain an error.
 package struct XMLFields {
     package private(set) var fields: [String: String] = [:]
+    /// Texts of the elements with the name that was asked for.
+    package private(set) var all: [String] = []
 
     package static let bytesMax = 64 << 10
+    private static let listBytesMax = 1 << 20
     private static let depthMax = 16
 
     package subscript(_ name: String) -> String? { fields[name] }
 
-    package init(_ bytes: [UInt8]) {
-        guard !bytes.isEmpty, bytes.count <= Self.bytesMax, let parser = XML_ParserCreate(nil)
+    package init(_ bytes: [UInt8], all name: String? = nil) {
+        let bytesMax = name == nil ? Self.bytesMax : Self.listBytesMax
+        guard !bytes.isEmpty, bytes.count <= bytesMax, let parser = XML_ParserCreate(nil)
         else { return }
         defer { XML_ParserFree(parser) }
-        let collector = Collector(parser)
+        let collector = Collector(parser, all: name)
         withExtendedLifetime(collector) {
             XML_SetUserData(parser, Unmanaged.passUnretained(collector).toOpaque())
             XML_SetElementHandler(parser, xmlStart, xmlEnd)
@@ -28,15 +32,21 @@ package struct XMLFields {
             }
         }
         fields = collector.fields
+        all = collector.all
     }
 
     fileprivate final class Collector {
         var fields: [String: String] = [:]
+        var all: [String] = []
+        private let name: String?
         private var text: [UInt8] = []
         private var depth = 0
         private let parser: XML_Parser
 
-        init(_ parser: XML_Parser) { self.parser = parser }
+        init(_ parser: XML_Parser, all name: String?) {
+            self.parser = parser
+            self.name = name
+        }
 
         func start() {
             text = []
@@ -46,6 +56,7 @@ package struct XMLFields {
 
         func end(_ name: String) {
             depth -= 1
+            if name == self.name { all.append(String(decoding: text, as: UTF8.self)) }
             if fields[name] == nil { fields[name] = String(decoding: text, as: UTF8.self) }
             text = []
         }

@@ -51,7 +51,7 @@ struct Arguments {
             try addOwn(name, next, shown: argument)
             return 1
         }
-        if KnownOptions.flags.contains(name) || KnownOptions.values.contains(name) {
+        if KnownOptions.isOwn(name) {
             try addOwn(name, value, shown: argument)
             return 0
         }
@@ -76,7 +76,7 @@ struct Arguments {
     private mutating func readWords(_ text: String) throws(StartupError) {
         for word in Self.words(text) where !word.isEmpty {
             let (name, value) = Self.split(word)
-            if KnownOptions.flags.contains(name) || KnownOptions.values.contains(name) {
+            if KnownOptions.isOwn(name) {
                 try addOwn(name, value, shown: "-o \(word)")
                 continue
             }
@@ -98,7 +98,8 @@ struct Arguments {
             guard value == nil else { throw StartupError("\(shown): --\(name) takes no value") }
             set(name, "--" + name)
         } else {
-            guard let value else {
+            guard let value = value ?? (KnownOptions.optionalValues.contains(name) ? "" : nil)
+            else {
                 throw StartupError("\(shown) needs a value: --\(name)=VALUE")
             }
             // The parser takes `--name=` for a forgotten value.

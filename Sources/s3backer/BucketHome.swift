@@ -1,3 +1,4 @@
+import BlockCodec
 import BlockStore
 import CacheFile
 import FileIO
@@ -10,9 +11,13 @@ final class BucketHome: VolumeHome {
     private let configuration: S3Configuration
     private let logger: Logger
     private let objects: BucketObjects
+    /// For starting and ending.
+    private let startClient: S3Client
     /// Of the store; cancelled by itself.
     private let client: S3Client
 
+    /// After `claim`.
+    private var codec: BlockCodec?
     /// The token that is set for this mount.
     private var token: MountToken?
     /// There was one before it, of a mount that did not end well.
@@ -26,8 +31,8 @@ final class BucketHome: VolumeHome {
         self.logger = logger
         let source = configuration.credentialsService?.source(
             userAgent: configuration.userAgent, logger: logger)
-        objects = BucketObjects(
-            client: S3Client(configuration, source: source, logger: logger), prefix: plan.prefix)
+        startClient = S3Client(configuration, source: source, logger: logger)
+        objects = BucketObjects(client: startClient, prefix: plan.prefix)
         client = S3Client(configuration, source: source, logger: logger)
     }
 
@@ -42,6 +47,7 @@ final class BucketHome: VolumeHome {
             cached, plan, sizes, uuid: found?.uuid, place: objects.place(of: VolumeObject.name))
         let before = try asked { () throws(S3Error) in try objects.readToken() }
         let value = try choose(before, cached)
+        try checkEncoding(sizes)
         if plan.isReadOnly {
             let none = [UInt8](repeating: 0, count: 16)
             return VolumeClaim(sizes: sizes, volumeUUID: found?.uuid ?? none)
@@ -127,6 +133,37 @@ final class BucketHome: VolumeHome {
                 + "with other sizes; mount again")
     }
 
+    // MARK: Encoding
+
+    /// Nothing is written with a key that cannot read the volume.
+    private func checkEncoding(_ sizes: SizeRequest.Settled) throws(StartupError) {
+        let bucket = configuration.endpoint.bucket
+        let codec = try plan.codec.makeCodec(
+            blockSize: sizes.blockSize, bucket: bucket, prefix: plan.prefix)
+        self.codec = codec
+        let check = EncodingCheck(
+            client: startClient, prefix: plan.prefix, codec: codec, blockCount: sizes.blockCount)
+        let verdict: EncodingCheck.Verdict
+        do throws(S3Error) {
+            verdict = try check.run()
+        } catch {
+            if codec.encryption != nil { throw StartupError(error.message) }
+            logger.debug("cannot see whether the volume is encrypted: \(error.message)")
+            return
+        }
+        switch verdict {
+        case .unreadable(let place, let error):
+            throw StartupError(plan.codec.explain(error, place: place))
+        case .readable(let place):
+            if codec.encryption != nil { logger.info("the password fits \(place)") }
+        case .empty:
+            if codec.encryption != nil {
+                logger.notice(
+                    "\(plan.description) has no block yet, so the password cannot be checked")
+            }
+        }
+    }
+
     // MARK: Token
 
     /// - Returns: The value of the token to set.
@@ -181,8 +218,8 @@ final class BucketHome: VolumeHome {
 
     func openStore(_ plan: MountPlan) -> any BlockStore {
         S3Store(
-            client: client, prefix: plan.prefix, blockSize: plan.blockSize,
-            blockCount: plan.blockCount)
+            client: client, prefix: plan.prefix, blockCount: plan.blockCount,
+            codec: codec ?? .plain(blockSize: plan.blockSize))
     }
 
     func cancelRequests() { client.cancel() }

@@ -15,17 +15,24 @@ enum KnownOptions {
         "accessFile", "accessId", "accessKey", "accessType", "authVersion", "baseURL", "region",
         "timeout", "initialRetryPause", "maxRetryPause", "accessKeyEnv", "accessEC2IAM", "cacert",
         "ipTOS", "maxUploadSpeed", "maxDownloadSpeed",
+        "compress-level", "password", "passwordFile", "keyLength", "defaultContentEncoding",
     ]
+
+    /// Taken by this program, with a value or without.
+    static let optionalValues: Set<String> = ["compress", "encrypt"]
+
+    static func isOwn(_ name: String) -> Bool {
+        flags.contains(name) || values.contains(name) || optionalValues.contains(name)
+    }
 
     /// Options of the real s3backer that this build does not have.
     static let missing: Set<String> = [
         "blockCacheFileAdvise",
         "blockCacheMaxDirty", "blockCacheNoVerify", "blockCacheNumProtected",
         "blockCacheRecoverDirtyBlocks", "blockCacheSync", "blockCacheTimeout", "blockHashPrefix",
-        "compress", "compress-level", "configFile", "defaultContentEncoding", "directIO", "encrypt",
-        "erase", "keyLength", "listBlocks", "listBlocksThreads", "md5CacheSize", "md5CacheTime",
-        "minWriteDelay", "nbd", "nbd-flag", "nbd-param",
-        "noAutoDetect", "password", "passwordFile", "readAhead", "readAheadTrigger",
+        "configFile", "directIO", "erase", "listBlocks", "listBlocksThreads", "md5CacheSize",
+        "md5CacheTime", "minWriteDelay", "nbd", "nbd-flag", "nbd-param",
+        "noAutoDetect", "readAhead", "readAheadTrigger",
         "reset-mounted-flag", "rrs", "sharedDiskMode", "sse", "sse-key-id", "statsFileMirror",
         "statsFileMirrorInterval", "storageClass", "test-delays", "test-discard", "test-errors",
     ]
@@ -47,7 +54,9 @@ enum KnownOptions {
     private static func suggestion(for name: String, _ isMountWord: Bool) -> String? {
         let lower = Array(name.lowercased().utf8)
         var best: (name: String, distance: Int)?
-        var candidates = flags.union(values).subtracting(hidden).map { ("--" + $0, $0) }
+        var candidates = flags.union(values).union(optionalValues).subtracting(hidden).map {
+            ("--" + $0, $0)
+        }
         if isMountWord { candidates += MountWords.all.map { ("-o " + $0, $0) } }
         for (shown, known) in candidates.sorted(by: { $0.1 < $1.1 }) {
             let distance = editDistance(lower, Array(known.lowercased().utf8))

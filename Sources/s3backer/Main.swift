@@ -3,6 +3,8 @@ import Glibc
 @main
 enum Main {
     static func main() {
-        exit(runProgram(Array(CommandLine.arguments.dropFirst())))
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        VisibleArguments.hideSecrets()
+        exit(runProgram(arguments))
     }
 }

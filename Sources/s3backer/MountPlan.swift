@@ -18,6 +18,8 @@ struct MountPlan: Equatable {
     var source: Source
     /// Begins the name of every block.
     var prefix: String
+    /// For buckets.
+    var codec: CodecPlan
     var mountPoint: String
     /// What was asked for; `settle` says what it came to.
     var sizes: SizeRequest

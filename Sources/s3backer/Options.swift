@@ -63,6 +63,9 @@ struct Options: ParsableCommand {
     @OptionGroup(title: "S3 Options")
     var s3: S3Options
 
+    @OptionGroup(title: "Compression and Encryption")
+    var codec: CodecOptions
+
     @Option(
         name: .customLong("blockCacheFile"),
         help: ArgumentHelp("Keep the cache in this file; created if missing.", valueName: "file"))

@@ -33,6 +33,7 @@ struct Validation {
         var plan = MountPlan(
             source: volume,
             prefix: prefix,
+            codec: CodecPlan(),
             mountPoint: mountPoint,
             sizes: sizes,
             cacheFile: cacheFile,
@@ -55,6 +56,11 @@ struct Validation {
             phaseFile: options.debugPhaseFile.map { PathChecks.absolute($0) },
             mountWords: options.fuse)
         if let settled { plan.settle(settled) }
+        var codec = CodecValidation(options.codec, isReadOnly: options.readOnly)
+        if options.test { try codec.refuseAll() }
+        // Last, because it may ask for a password.
+        plan.codec = try codec.plan(ask: Password.ask)
+        plan.notices += codec.notices
         return plan
     }
 

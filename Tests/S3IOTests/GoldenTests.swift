@@ -54,7 +54,7 @@ import Testing
             let trace = try Golden.Trace(name, "traces-v2")
             let lines = try client.headerLines(
                 S3Request(method, path: trace.path), at: trace.seconds)
-            #expect(sent(lines) == recorded(trace))
+            #expect(Self.sent(lines) == Self.recorded(trace))
         }
     }
 
@@ -94,7 +94,7 @@ import Testing
     func count() { #expect(Golden.traces.count == 19 && Golden.tracesV2.count == 5) }
 
     /// Lines `name: value` without those that the transport adds and the empty ones.
-    private func sent(_ lines: [String]) -> Set<String> {
+    static func sent(_ lines: [String]) -> Set<String> {
         Set(
             lines.filter { !$0.hasSuffix(":") }.map { line in
                 let colon = line.firstIndex(of: ":") ?? line.endIndex
@@ -102,7 +102,7 @@ import Testing
             })
     }
 
-    private func recorded(_ trace: Golden.Trace) -> Set<String> {
+    static func recorded(_ trace: Golden.Trace) -> Set<String> {
         let transport: Set<String> = ["host", "user-agent", "accept", "content-length", "expect"]
         return Set(
             trace.headers.map { (name: $0.name.lowercased(), value: $0.value) }
@@ -119,7 +119,7 @@ import Testing
             let request = store.putRequest(0, bytes)
             #expect(request.path == trace.path && request.method.rawValue == trace.method)
             let lines = try client.headerLines(request, at: trace.seconds)
-            #expect(sent(lines) == recorded(trace))
+            #expect(Self.sent(lines) == Self.recorded(trace))
         }
         let other = try Golden.bytes("plain-b5.bin")
         other.withUnsafeBytes { bytes in
@@ -141,7 +141,7 @@ import Testing
                 MountToken.name, bytes, BucketObjects.tokenHeaders(token))
             #expect(request.path == trace.path)
             let lines = try client.headerLines(request, at: trace.seconds)
-            #expect(sent(lines) == recorded(trace))
+            #expect(Self.sent(lines) == Self.recorded(trace))
         }
     }
 
@@ -156,7 +156,7 @@ import Testing
         let lines = try Self.client().headerLines(
             S3Request(method, path: trace.path), at: trace.seconds)
         #expect(lines.contains("Authorization: " + trace["authorization"]))
-        #expect(sent(lines) == recorded(trace))
+        #expect(Self.sent(lines) == Self.recorded(trace))
     }
 
     @Test("what listings ask for is encoded as recorded")

@@ -11,5 +11,7 @@ void cdaemon_syslog(int level, const char *text);
 int cdaemon_set_io_flusher(void);
 /// Closes every descriptor from `first` on.
 void cdaemon_close_from(int first);
+/// The arguments of the process where everybody sees them (ps): `*count` strings, may be changed.
+char **cdaemon_visible_arguments(int *count);
 
 #endif

@@ -1,0 +1,48 @@
+import ArgumentParser
+
+/// The part of the command line that says how blocks are compressed and encrypted. Names and
+/// meaning are those of the real s3backer.
+struct CodecOptions: ParsableArguments {
+    @Option(
+        name: .customLong("compress"),
+        help: ArgumentHelp(
+            "Compress blocks: deflate, zstd or lz4; a number is a level of deflate. May be given "
+                + "without a value: deflate.", valueName: "algorithm"))
+    var compress: String?
+
+    @Option(
+        name: .customLong("compress-level"),
+        help: ArgumentHelp("How hard to try (default: the algorithm's).", valueName: "number"))
+    var compressLevel: String?
+
+    @Option(
+        name: .customLong("encrypt"),
+        help: ArgumentHelp(
+            "Encrypt blocks with a cipher of OpenSSL; compresses, too. May be given without a "
+                + "value: AES-128-CBC.", valueName: "cipher"))
+    var encrypt: String?
+
+    @Option(
+        name: .customLong("password"),
+        help: ArgumentHelp(
+            "Password of the encryption; --passwordFile is safer. Without both it is asked for.",
+            valueName: "text"))
+    var password: String?
+
+    @Option(
+        name: .customLong("passwordFile"),
+        help: ArgumentHelp("File whose first line is the password.", valueName: "file"))
+    var passwordFile: String?
+
+    @Option(
+        name: .customLong("keyLength"),
+        help: ArgumentHelp(
+            "Length of the derived key in bytes (default: the cipher's).", valueName: "bytes"))
+    var keyLength: String?
+
+    @Option(
+        name: .customLong("defaultContentEncoding"),
+        help: ArgumentHelp(
+            "Encoding of objects that have none, for servers that drop it.", valueName: "text"))
+    var defaultContentEncoding: String?
+}
