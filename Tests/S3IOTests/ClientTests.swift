@@ -156,9 +156,10 @@ import Testing
     }
 
     @Test(
-        "encoded blocks of the real s3backer are damaged, never data",
+        "blocks that do not decode are damaged, never data",
         arguments: [
-            ("deflate.bin", "deflate"), ("enc-aes128.bin", "deflate, encrypt-AES-128-CBC"),
+            ("deflate.bin", "zstd"), ("deflate.bin", "gzip"), ("plain.bin", "deflate"),
+            ("enc-aes128.bin", "deflate"), ("enc-aes128.bin", "deflate, encrypt-AES-128-CBC"),
         ])
     func encoded(name: String, coding: String) throws {
         let bytes = try Golden.bytes(name)
@@ -167,7 +168,8 @@ import Testing
                 status: 200, headers: ["ETag: \"t\"", "Content-Encoding: \(coding)"], body: bytes)
         }
         let error = try setup.getError()
-        #expect(error.kind == .damaged && error.message.contains(coding))
+        let cipher = coding.components(separatedBy: "encrypt-").last ?? ""
+        #expect(error.kind == .damaged && error.message.contains(cipher), "\(error)")
     }
 
     @Test("gzip is not decoded behind our back")
