@@ -29,6 +29,7 @@ import Testing
     func roundTrips(algorithm: CompressionAlgorithm) throws {
         let names = [
             nil, "AES-128-CBC", "AES-192-CBC", "AES-256-CBC", "DES-EDE3-CBC", "CAMELLIA-192-CBC",
+            "BF-CBC",
             "ARIA-256-CBC",
         ]
         for name in names {

@@ -5,7 +5,7 @@ import S3TestServers
 import TestSupport
 import Testing
 
-/// Our own encrypted volumes: passwords, right and wrong, and crashes.
+/// Our own encoded volumes: passwords, right and wrong, lost headers, and crashes.
 @Suite("S3EncryptionTests", .serialized, .enabled(if: canMount, mountReason))
 struct EncryptionTests {
     static let sizes = ["--blockSize=4k", "--size=256k"]
@@ -140,6 +140,33 @@ struct EncryptionTests {
         }
         let found = try server.request("HEAD", "bkt/t/00000001")
         #expect(found.headers["content-encoding"] == "deflate, encrypt-AES-128-CBC")
+    }
+
+    /// rclone keeps headers as long as it runs, and objects as files.
+    @Test("objects that have lost Content-Encoding are read with --defaultContentEncoding")
+    func defaultEncoding() throws {
+        let server = try TestServer.rclone(buckets: ["bkt"])
+        defer { server.stop() }
+        let daemon = try MountedDaemon()
+        try daemon.start(server.options + Self.sizes + ["--compress"], "bkt/d")
+        let content = Self.content(5 * 4096, 1)
+        try daemon.write(content, at: 0)
+        #expect(try daemon.unmount() == 0)
+        let other = try TestServer.rclone(buckets: ["bkt"])
+        defer { other.stop() }
+        try FileManager.default.copyItem(
+            atPath: server.directory + "/bkt/d", toPath: other.directory + "/bkt/d")
+        try daemon.start(other.options + Self.sizes, "bkt/d")
+        let fd = open(daemon.file, O_RDONLY)
+        try #require(fd >= 0)
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        #expect(pread(fd, &buffer, 4096, 0) == -1 && errno == EIO)
+        #expect(try daemon.unmountAfterClosing(fd) == 0)
+        #expect(daemon.log.contains(" bytes instead of 4096"))
+        try daemon.start(
+            other.options + Self.sizes + ["--defaultContentEncoding=deflate"], "bkt/d")
+        #expect(Array(try daemon.read()[..<content.count]) == content)
+        #expect(try daemon.unmount() == 0)
     }
 
     /// The answer to the upload is lost, then the process: what the bucket has is known again by
