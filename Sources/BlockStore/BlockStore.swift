@@ -1,3 +1,5 @@
+import FileIO
+
 /// What a store says about the version of an object: its identity, never a checksum.
 public enum ObjectVersion: Equatable, Hashable, Sendable {
     /// There is no object: the block is all zeros.
@@ -45,6 +47,38 @@ public struct StoreOutcome: Sendable, Equatable {
     }
 }
 
+/// When a read gives content.
+public enum ReadCondition: Sendable, Equatable {
+    case always
+    /// Only of this version; of any other, `.conflict` is thrown.
+    case expecting(ObjectVersion)
+    /// Not of this version, which is known already.
+    case unlessKnown(ObjectVersion)
+}
+
+/// What a conditional read has led to.
+public enum ReadAnswer: Sendable, Equatable {
+    /// The target has the content of this version; when absent it is untouched.
+    case content(ObjectVersion)
+    /// The block still has the version that is known. The target may have been written to.
+    case unchanged
+}
+
+/// One block that has an object, as a listing shows it.
+public struct ListedBlock: Sendable, Equatable {
+    public let block: UInt64
+    /// nil where the store would have to read the block for it: ask `head`.
+    public let version: ObjectVersion?
+    /// Size of the object in bytes.
+    public let byteCount: UInt64
+
+    public init(block: UInt64, version: ObjectVersion?, byteCount: UInt64) {
+        self.block = block
+        self.version = version
+        self.byteCount = byteCount
+    }
+}
+
 /// A place for the numbered blocks of one volume, all of one size. A missing block is zeros.
 ///
 /// Every call blocks until the store answered and may come from many threads at once, for
@@ -57,6 +91,12 @@ public protocol BlockStore: Sendable {
     func get(
         _ block: UInt64, into target: UnsafeMutableRawBufferPointer
     ) throws(StoreError) -> ObjectVersion
+
+    /// Reads some bytes of a block into `target`, which has their number.
+    func read(
+        _ block: UInt64, _ range: Range<Int>, into target: UnsafeMutableRawBufferPointer,
+        _ condition: ReadCondition
+    ) throws(StoreError) -> ReadAnswer
 
     /// The version of a block, without its content.
     func head(_ block: UInt64) throws(StoreError) -> ObjectVersion
@@ -76,6 +116,20 @@ public protocol BlockStore: Sendable {
 
     /// Removes a block; removing one that is not there succeeds.
     func delete(_ block: UInt64, replacing: ObjectVersion?) throws(StoreError) -> StoreOutcome
+
+    /// Removes many blocks, whatever is there. No block twice.
+    ///
+    /// - Returns: what became of each, in the same order.
+    func delete(_ blocks: [UInt64]) -> [Result<StoreOutcome, StoreError>]
+
+    /// Tells of every block of a part that has an object, a page of some thousand at most at a time,
+    /// in no order. When it returns without having been stopped, the other blocks of the part had
+    /// none; blocks that change meanwhile may be told of either way, or twice.
+    ///
+    /// - Parameter page: Called in the calling thread; returns false to stop.
+    func list(
+        _ part: ListPart, _ page: ([ListedBlock]) -> Bool
+    ) throws(StoreError)
 }
 
 extension BlockStore {
@@ -89,5 +143,36 @@ extension BlockStore {
     /// Removes a block, whatever is there.
     public func delete(_ block: UInt64) throws(StoreError) {
         _ = try delete(block, replacing: nil)
+    }
+
+    /// Reads the whole block.
+    public func read(
+        _ block: UInt64, _ range: Range<Int>, into target: UnsafeMutableRawBufferPointer,
+        _ condition: ReadCondition
+    ) throws(StoreError) -> ReadAnswer {
+        precondition(range.count == target.count && range.upperBound <= blockSize)
+        let buffer = AlignedBuffer(blockSize)
+        let version = try get(block, into: buffer.mutableBytes)
+        switch condition {
+        case .unlessKnown(version): return .unchanged
+        case .expecting(let expected) where expected != version:
+            throw StoreError(.conflict, "block \(block): there is another version", block: block)
+        default: break
+        }
+        if version != .absent {
+            target.copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer.bytes[range]))
+        }
+        return .content(version)
+    }
+
+    /// One after the other.
+    public func delete(_ blocks: [UInt64]) -> [Result<StoreOutcome, StoreError>] {
+        blocks.map { block in
+            do throws(StoreError) {
+                return .success(try delete(block, replacing: nil))
+            } catch {
+                return .failure(error)
+            }
+        }
     }
 }

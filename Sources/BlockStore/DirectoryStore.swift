@@ -1,8 +1,8 @@
 import FileIO
 import Glibc
 
-/// Blocks as files of a directory, named `PREFIX` and eight hexadecimal digits: the store of
-/// `--test DIRECTORY`, with the layout of the real s3backer's.
+/// Blocks as files of a directory, named by `BlockKeys`: the store of `--test DIRECTORY`, with the
+/// layout of the real s3backer's.
 ///
 /// A file holds the bytes of one block and nothing else; a block without a file is zeros. A block
 /// is replaced by a rename, so a reader sees the old or the new one and a crash leaves one of them.
@@ -13,23 +13,27 @@ public final class DirectoryStore: BlockStore {
     public let directory: String
 
     private let directoryFD: Int32
-    /// What stands before the block number in a file's name; has no slash.
-    private let namePrefix: String
+    /// Names of the files; their prefix has no slash.
+    let keys: BlockKeys
+    /// Names of files that are not complete yet: of any number.
+    private let allKeys: BlockKeys
 
     /// A temporary file of a crashed `put` is removed when it is older than this. A `put` under way
     /// takes seconds at most, and another program may be working in the same directory.
     private static let leftoverAgeSeconds = 3600
     private static let suffixLength = 6
-    private static let blocksMax: UInt64 = 1 << 32
 
     /// Opens the directory, which must exist; makes nothing.
     ///
     /// - Parameters:
-    ///   - prefix: Put before each number. With a slash, the directory it names must exist.
+    ///   - prefix: Put before each name. With a slash, the directory it names must exist.
+    ///   - isHashed: Names have a hash of the number (`--blockHashPrefix`).
+    ///   - blockCount: What a listing knows of.
     ///   - removeLeftovers: Remove temporary files that an earlier crash left behind.
     /// - Throws: `.permanent` with one line that says what is wrong with the directory.
     public init(
-        directory: String, prefix: String = "", blockSize: Int, removeLeftovers: Bool = true
+        directory: String, prefix: String = "", isHashed: Bool = false, blockSize: Int,
+        blockCount: UInt64 = BlockKeys.blocksMax, removeLeftovers: Bool = true
     ) throws(StoreError) {
         precondition(blockSize > 0)
         if prefix.utf8.contains(0) || directory.utf8.contains(0) {
@@ -38,7 +42,8 @@ public final class DirectoryStore: BlockStore {
         let (inner, name) = Self.split(prefix)
         self.blockSize = blockSize
         self.directory = inner.isEmpty ? directory : directory + "/" + inner
-        namePrefix = name
+        keys = BlockKeys(prefix: name, isHashed: isHashed, blockCount: blockCount)
+        allKeys = BlockKeys(prefix: name, isHashed: isHashed)
         directoryFD = open(self.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         if directoryFD < 0 { throw Self.openError(self.directory, number: errno) }
         if removeLeftovers { removeOldLeftovers() }
@@ -113,30 +118,19 @@ public final class DirectoryStore: BlockStore {
     // MARK: Names
 
     /// The name of the file that holds a block.
-    func name(of block: UInt64) -> String {
-        precondition(block < Self.blocksMax)
-        let digits = String(block, radix: 16)
-        return namePrefix + String(repeating: "0", count: 8 - digits.count) + digits
-    }
+    func name(of block: UInt64) -> String { keys.key(block) }
 
     /// Whether a name is one that `put` gives a file before it is complete.
     func isTemporaryName(_ name: String) -> Bool {
-        let bytes = Array(name.utf8)
-        let prefix = Array(namePrefix.utf8)
-        guard bytes.count == prefix.count + 8 + 1 + Self.suffixLength, bytes.starts(with: prefix)
-        else { return false }
-        let digits = bytes[prefix.count..<prefix.count + 8]
-        let suffix = bytes[(prefix.count + 9)...]
-        return digits.allSatisfy { Self.isLowerHex($0) } && bytes[prefix.count + 8] == 0x2e
+        let bytes = name.utf8
+        let suffix = bytes.suffix(Self.suffixLength)
+        let rest = bytes.dropLast(Self.suffixLength)
+        return rest.last == 0x2e && allKeys.block(of: rest.dropLast()) != nil
             && suffix.allSatisfy { Self.suffixAlphabet.contains($0) }
     }
 
     private static let suffixAlphabet = Array(
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789".utf8)
-
-    private static func isLowerHex(_ byte: UInt8) -> Bool {
-        (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte)
-    }
 
     private static func split(_ prefix: String) -> (directory: String, name: String) {
         guard let slash = prefix.lastIndex(of: "/") else { return ("", prefix) }
@@ -231,26 +225,67 @@ public final class DirectoryStore: BlockStore {
 
     /// Errors are of no consequence: such a file is never read.
     private func removeOldLeftovers() {
-        let listFD = openat(directoryFD, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard listFD >= 0 else { return }
-        guard let stream = fdopendir(listFD) else {
-            close(listFD)
-            return
-        }
-        defer { closedir(stream) }
         let oldest = time(nil) - Self.leftoverAgeSeconds
-        while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            guard isTemporaryName(name) else { continue }
+        _ = forEachName { name in
+            guard isTemporaryName(name) else { return true }
             var info = stat()
-            guard fstatat(directoryFD, name, &info, AT_SYMLINK_NOFOLLOW) == 0 else { continue }
+            guard fstatat(directoryFD, name, &info, AT_SYMLINK_NOFOLLOW) == 0 else { return true }
             if info.st_mode & S_IFMT == S_IFREG && info.st_mtim.tv_sec < oldest {
                 unlinkat(directoryFD, name, 0)
             }
+            return true
         }
     }
+
+    /// - Parameter body: returns false to stop.
+    /// - Returns: an error number, or 0.
+    private func forEachName(_ body: (String) -> Bool) -> Int32 {
+        let listFD = openat(directoryFD, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard listFD >= 0 else { return errno }
+        guard let stream = fdopendir(listFD) else {
+            defer { close(listFD) }
+            return errno
+        }
+        defer { closedir(stream) }
+        while true {
+            errno = 0
+            guard let entry = readdir(stream) else { return errno }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if !body(name) { return 0 }
+        }
+    }
+
+    // MARK: Listing
+
+    /// The first part is the whole directory: reading it once for each would take longer. Versions
+    /// are not told, being digests of the content.
+    public func list(
+        _ part: ListPart, _ page: ([ListedBlock]) -> Bool
+    ) throws(StoreError) {
+        guard part.index == 0 else { return }
+        var found: [ListedBlock] = []
+        var isStopped = false
+        let number = forEachName { name in
+            guard let block = keys.block(of: name.utf8) else { return true }
+            var info = stat()
+            guard fstatat(directoryFD, name, &info, 0) == 0 else { return true }
+            found.append(
+                ListedBlock(block: block, version: nil, byteCount: UInt64(max(0, info.st_size))))
+            guard found.count == Self.listedTogether else { return true }
+            isStopped = !page(found)
+            found = []
+            return !isStopped
+        }
+        if number != 0 {
+            let reason = String(cString: strerror(number))
+            throw StoreError(.temporary, "cannot read the directory \(directory): \(reason)")
+        }
+        if !found.isEmpty && !isStopped { _ = page(found) }
+    }
+
+    private static let listedTogether = 1000
 
     // MARK: Errors
 

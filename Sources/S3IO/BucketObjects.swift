@@ -3,12 +3,15 @@ import BlockStore
 /// The objects of a volume that are no blocks, and what the bucket says of it: for starting and
 /// ending a mount. Every call blocks, for about the time of one request.
 public final class BucketObjects: Sendable {
-    private let client: S3Client
-    private let prefix: String
+    let client: S3Client
+    let prefix: String
+    private let isHashed: Bool
 
-    public init(client: S3Client, prefix: String) {
+    /// - Parameter isHashed: Names of blocks have a hash (`--blockHashPrefix`).
+    public init(client: S3Client, prefix: String, isHashed: Bool = false) {
         self.client = client
         self.prefix = prefix
+        self.isHashed = isHashed
     }
 
     /// Where an object is, for messages.
@@ -20,7 +23,8 @@ public final class BucketObjects: Sendable {
 
     /// Sizes of the volume as block 0 has them; nil when it has none.
     public func detectSizes() throws(S3Error) -> (blockSize: UInt64, size: UInt64)? {
-        let path = client.configuration.endpoint.path(key: S3Store.key(prefix: prefix, block: 0))
+        let key = BlockKeys(prefix: prefix, isHashed: isHashed).key(0)
+        let path = client.configuration.endpoint.path(key: key)
         guard let response = try performed(S3Request(.head, path: path)),
             let blockSize = response.headers[SizeHeaders.blockSize].flatMap({ UInt64($0) }),
             let size = response.headers[SizeHeaders.fileSize].flatMap({ UInt64($0) }),
@@ -108,14 +112,34 @@ public final class BucketObjects: Sendable {
         return nil
     }
 
+    // MARK: All of them
+
+    /// Names, after the prefix, of those that are there.
+    public func others() throws(S3Error) -> [String] {
+        var found: [String] = []
+        for name in [VolumeObject.name, Self.probeName, MountToken.name]
+        where try performed(request(.head, name)) != nil {
+            found.append(name)
+        }
+        return found
+    }
+
+    /// Removes them, the token last, and that only if it still is this one.
+    public func deleteOthers(_ token: MountToken) throws(S3Error) {
+        for name in [VolumeObject.name, Self.probeName] {
+            _ = try performed(request(.delete, name))
+        }
+        _ = try deleteToken(token)
+    }
+
     // MARK: Requests
 
-    private func request(_ method: S3Request.Method, _ name: String) -> S3Request {
+    func request(_ method: S3Request.Method, _ name: String) -> S3Request {
         S3Request(method, path: client.configuration.endpoint.path(key: prefix + name))
     }
 
     /// nil when there is no such object.
-    private func performed(_ request: S3Request) throws(S3Error) -> S3Response? {
+    func performed(_ request: S3Request) throws(S3Error) -> S3Response? {
         do throws(S3Error) {
             return try client.perform(request, .short)
         } catch {
@@ -132,7 +156,7 @@ public final class BucketObjects: Sendable {
         put.body = body
         put.headers = headers
         put.headers.append(("content-md5", Digest.base64(Digest.md5(body))))
-        put.headers.append(("x-amz-acl", client.configuration.accessType))
+        put.headers += client.configuration.storage.headers
         return put
     }
 
@@ -155,7 +179,7 @@ public final class BucketObjects: Sendable {
         if let problem { throw problem }
     }
 
-    private func failure(of request: S3Request) -> S3Error? {
+    func failure(of request: S3Request) -> S3Error? {
         do throws(S3Error) {
             _ = try client.perform(request, .short)
             return nil

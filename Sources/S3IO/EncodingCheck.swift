@@ -5,9 +5,8 @@ import FileIO
 /// Finds out whether a codec can read what a volume holds, before anything is written with it.
 public struct EncodingCheck {
     private let client: S3Client
-    private let prefix: String
+    private let keys: BlockKeys
     private let codec: BlockCodec
-    private let blockCount: UInt64
 
     public enum Verdict {
         /// The volume has no block.
@@ -20,13 +19,14 @@ public struct EncodingCheck {
 
     /// A few, because one may be damaged or foreign.
     private static let samplesMax = 4
-    private static let keysMax = "250"
 
-    public init(client: S3Client, prefix: String, codec: BlockCodec, blockCount: UInt64) {
+    public init(
+        client: S3Client, prefix: String, isHashed: Bool = false, codec: BlockCodec,
+        blockCount: UInt64
+    ) {
         self.client = client
-        self.prefix = prefix
         self.codec = codec
-        self.blockCount = blockCount
+        keys = BlockKeys(prefix: prefix, isHashed: isHashed, blockCount: blockCount)
     }
 
     /// Looks at block 0, then at what a listing finds. Blocks, for a few requests.
@@ -55,7 +55,7 @@ public struct EncodingCheck {
     private enum Unreadable: Error { case request(S3Error), codec(CodecError) }
 
     private func place(_ block: UInt64) -> String {
-        client.configuration.endpoint.description + S3Store.key(prefix: prefix, block: block)
+        client.configuration.endpoint.description + keys.key(block)
     }
 
     // MARK: One block
@@ -63,7 +63,7 @@ public struct EncodingCheck {
     /// - Returns: false when there is no such block.
     private func isReadable(_ block: UInt64) throws(Unreadable) -> Bool {
         let buffer = AlignedBuffer(codec.encryption == nil ? 0 : codec.bodyBytesMax)
-        let key = S3Store.key(prefix: prefix, block: block)
+        let key = keys.key(block)
         var request = S3Request(
             codec.encryption == nil ? .head : .get,
             path: client.configuration.endpoint.path(key: key))
@@ -103,20 +103,14 @@ public struct EncodingCheck {
 
     /// Some blocks other than block 0.
     private func listedBlocks() throws(S3Error) -> [UInt64] {
-        var request = S3Request(.get, path: client.configuration.endpoint.bucketPath)
-        request.query = PercentEncoding.query([
-            ("marker", S3Store.key(prefix: prefix, block: 0)), ("max-keys", Self.keysMax),
-            ("prefix", prefix),
-        ])
-        let response = try client.perform(request, .short)
-        let keys = XMLFields(response.body, all: "Key").all
-        return Array(keys.compactMap(block).prefix(Self.samplesMax))
-    }
-
-    private func block(of key: String) -> UInt64? {
-        guard key.hasPrefix(prefix), let block = UInt64(key.dropFirst(prefix.count), radix: 16),
-            block < blockCount, S3Store.key(prefix: prefix, block: block) == key
-        else { return nil }
-        return block
+        guard let bounds = keys.bounds(of: .all) else { return [] }
+        var listing = BucketListing(
+            client: client, keys: keys, bounds: bounds, habits: BucketHabits(), patience: .short)
+        var found: [UInt64] = []
+        try listing.run { page in
+            found += page.map(\.block).filter { $0 != 0 }
+            return found.count < Self.samplesMax
+        }
+        return Array(found.prefix(Self.samplesMax))
     }
 }

@@ -7,8 +7,8 @@ public struct S3Configuration: Sendable, Equatable {
     public var credentialsService: CredentialsService?
     public var signatureVersion = SignatureVersion.aws4
     public var transport = TransportOptions()
-    /// `x-amz-acl` of every object.
-    public var accessType = "private"
+    /// How objects are kept.
+    public var storage = S3Storage()
     public var initialRetryPauseMs = 200
     /// Sum of the pauses of one request.
     public var maxRetryPauseMs = 30_000

@@ -26,6 +26,11 @@ package struct S3Request {
     /// 304 is an answer to it, not a failure.
     package var acceptsNotModified = false
 
+    /// It only asks for, or changes, a certain version.
+    var isConditional: Bool {
+        headers.contains { $0.name == "if-match" || $0.name == "if-none-match" }
+    }
+
     func accepts(_ status: Int) -> Bool { acceptsNotModified && status == 304 }
 
     package init(_ method: Method, path: String) {
@@ -52,6 +57,8 @@ package struct S3Response {
         var tag = text[...]
         if tag.hasPrefix("W/") || tag.hasPrefix("w/") { tag = tag.dropFirst(2) }
         if tag.count >= 2, tag.first == "\"", tag.last == "\"" { tag = tag.dropFirst().dropLast() }
-        return tag.isEmpty ? nil : String(tag)
+        // It is sent back in conditions, and in a document anything can stand.
+        let isPlain = tag.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x22 && $0 != 0x7f }
+        return tag.isEmpty || !isPlain ? nil : String(tag)
     }
 }

@@ -5,42 +5,44 @@ import Synchronization
 
 /// The blocks of a volume as objects of a bucket, in the layout of the real s3backer.
 ///
-/// Block `n` is the object `PREFIX` and eight lower-case hexadecimal digits; a block of zeros is no
-/// object. Block 0 carries the sizes of the volume. All calls block, retries included.
+/// Block `n` is the object that `BlockKeys` names; a block of zeros is no object. Block 0 carries the
+/// sizes of the volume. All calls block, retries included.
 public final class S3Store: BlockStore {
     public let blockSize: Int
 
-    private let client: S3Client
-    private let prefix: String
+    let client: S3Client
+    let keys: BlockKeys
+    let habits = BucketHabits()
+    let conditions: S3Conditions
     private let volumeSize: UInt64
     private let codec: BlockCodec
     /// Whether the last object was something else than its block, and so the next one may be, too.
-    private let expectsEncoded: Atomic<Bool>
+    let expectsEncoded: Atomic<Bool>
 
-    private static let blocksMax: UInt64 = 1 << 32
-
-    public init(client: S3Client, prefix: String, blockCount: UInt64, codec: BlockCodec) {
-        precondition(blockCount <= Self.blocksMax)
+    /// - Parameters:
+    ///   - isHashed: Names have a hash of the number (`--blockHashPrefix`).
+    ///   - conditions: Those that this server is known to honour.
+    public init(
+        client: S3Client, prefix: String, isHashed: Bool = false, blockCount: UInt64,
+        codec: BlockCodec, conditions: S3Conditions = .none
+    ) {
         self.client = client
-        self.prefix = prefix
         self.codec = codec
+        self.conditions = conditions
         blockSize = codec.blockSize
+        keys = BlockKeys(prefix: prefix, isHashed: isHashed, blockCount: blockCount)
         volumeSize = UInt64(codec.blockSize) * blockCount
         expectsEncoded = Atomic(codec.isEncoding)
     }
 
     /// Blocks are stored as they are.
     public convenience init(
-        client: S3Client, prefix: String, blockSize: Int, blockCount: UInt64
+        client: S3Client, prefix: String, isHashed: Bool = false, blockSize: Int,
+        blockCount: UInt64, conditions: S3Conditions = .none
     ) {
         self.init(
-            client: client, prefix: prefix, blockCount: blockCount,
-            codec: .plain(blockSize: blockSize))
-    }
-
-    /// Key of a block.
-    package static func key(prefix: String, block: UInt64) -> String {
-        prefix + String(decoding: BlockCodec.digits(block), as: UTF8.self)
+            client: client, prefix: prefix, isHashed: isHashed, blockCount: blockCount,
+            codec: .plain(blockSize: blockSize), conditions: conditions)
     }
 
     // MARK: Operations
@@ -48,15 +50,27 @@ public final class S3Store: BlockStore {
     public func get(
         _ block: UInt64, into target: UnsafeMutableRawBufferPointer
     ) throws(StoreError) -> ObjectVersion {
+        try getWhole(block, into: target, []) ?? .absent
+    }
+
+    /// - Parameter headers: Conditions.
+    /// - Returns: nil when the server says that it is unchanged.
+    func getWhole(
+        _ block: UInt64, into target: UnsafeMutableRawBufferPointer,
+        _ headers: [(name: String, value: String)]
+    ) throws(StoreError) -> ObjectVersion? {
         precondition(target.count == blockSize)
         if !expectsEncoded.load(ordering: .relaxed) {
             var request = request(.get, block)
             request.target = target
+            request.headers = headers
+            request.acceptsNotModified = true
             guard let response = try perform(request, block).found else { return .absent }
+            if response.status == Self.unchanged { return nil }
             let head = try head(of: response, block)
             if head.isPlain {
                 if response.bodyCount != blockSize {
-                    throw damaged(block, codec.wrongLength(response.bodyCount))
+                    throw damaged(block, codec.wrongLength(response.bodyCount).message)
                 }
                 return try version(response, block)
             }
@@ -71,7 +85,10 @@ public final class S3Store: BlockStore {
         let buffer = AlignedBuffer(codec.bodyBytesMax)
         var request = request(.get, block)
         request.target = buffer.mutableBytes
+        request.headers = headers
+        request.acceptsNotModified = true
         guard let response = try perform(request, block).found else { return .absent }
+        if response.status == Self.unchanged { return nil }
         return try decode(response, block, head(of: response, block), buffer, into: target)
     }
 
@@ -85,7 +102,7 @@ public final class S3Store: BlockStore {
             expectsEncoded.store(!head.isPlain, ordering: .relaxed)
             return head
         } catch {
-            throw damaged(block, error)
+            throw damaged(block, error.message)
         }
     }
 
@@ -99,7 +116,7 @@ public final class S3Store: BlockStore {
             try codec.decode(
                 block, head, buffer.mutableSlice(0..<response.bodyCount), into: target)
         } catch {
-            throw damaged(block, error)
+            throw damaged(block, error.message)
         }
         return try version(response, block)
     }
@@ -109,8 +126,7 @@ public final class S3Store: BlockStore {
         return try version(response, block)
     }
 
-    /// Requests carry no conditions: it is not known whether this server honours them.
-    public var honorsConditions: Bool { false }
+    public var honorsConditions: Bool { conditions.whenPutting }
 
     /// A request whose sender has gone counts as lost, as if nothing on the way could hold it back.
     public var lateMs: UInt64 { 0 }
@@ -118,10 +134,13 @@ public final class S3Store: BlockStore {
     public func put(
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
     ) throws(StoreError) -> StoreOutcome {
-        precondition(source.count == blockSize && replacing == nil)
+        precondition(source.count == blockSize && (replacing == nil || conditions.whenPutting))
         let encoded = codec.encode(block, source)
-        let request = putRequest(block, encoded?.bytes ?? source, encoded)
+        var request = putRequest(block, encoded?.bytes ?? source, encoded)
+        if let replacing { request.headers.append(S3Conditions.header(replacing)) }
         guard let response = try perform(request, block).found else {
+            // What was to be replaced is gone.
+            if case .tag = replacing { throw conflict(block) }
             throw StoreError(
                 .permanent, "block \(block): the server has no such place (404)", block: block)
         }
@@ -133,19 +152,33 @@ public final class S3Store: BlockStore {
         return StoreOutcome(version, mayArriveAgain: response.hadUnansweredTry)
     }
 
+    /// On a condition that the server does not honour, the version is looked at just before.
     public func delete(
         _ block: UInt64, replacing: ObjectVersion?
     ) throws(StoreError) -> StoreOutcome {
-        precondition(replacing == nil)
-        let answer = try perform(request(.delete, block), block)
+        var request = request(.delete, block)
+        if let replacing {
+            if case .tag = replacing, conditions.whenDeleting {
+                request.headers.append(S3Conditions.header(replacing))
+            } else {
+                let found = try head(block)
+                if found != .absent && found != replacing { throw conflict(block) }
+                if found == .absent { return StoreOutcome(.absent) }
+            }
+        }
+        let answer = try perform(request, block)
         return StoreOutcome(.absent, mayArriveAgain: answer.hadUnansweredTry)
+    }
+
+    func conflict(_ block: UInt64) -> StoreError {
+        StoreError(
+            .conflict, "block \(block): the bucket has another version of it", block: block)
     }
 
     // MARK: Requests
 
-    private func request(_ method: S3Request.Method, _ block: UInt64) -> S3Request {
-        let key = Self.key(prefix: prefix, block: block)
-        return S3Request(method, path: client.configuration.endpoint.path(key: key))
+    func request(_ method: S3Request.Method, _ block: UInt64) -> S3Request {
+        S3Request(method, path: client.configuration.endpoint.path(key: keys.key(block)))
     }
 
     /// - Parameter encoded: What `body` was made by; nil: it is the block itself.
@@ -157,8 +190,8 @@ public final class S3Store: BlockStore {
         request.headers = [
             ("content-type", "application/x-s3backer-block"),
             ("content-md5", Digest.base64(Digest.md5(body))),
-            ("x-amz-acl", client.configuration.accessType),
         ]
+        request.headers += client.configuration.storage.headers
         if let encoded { request.headers.append(("content-encoding", encoded.encoding)) }
         if let signature = encoded?.signature {
             request.headers.append((SizeHeaders.signature, signature))
@@ -170,8 +203,12 @@ public final class S3Store: BlockStore {
         return request
     }
 
+    /// Status of a reply to a conditional read that has no content.
+    static let unchanged = 304
+
     /// - Returns: `found` is nil when there is no such object.
-    private func perform(
+    /// - Throws: `.conflict` where a condition of the request does not hold.
+    func perform(
         _ request: S3Request, _ block: UInt64
     ) throws(StoreError) -> (found: S3Response?, hadUnansweredTry: Bool) {
         do throws(S3Error) {
@@ -179,6 +216,7 @@ public final class S3Store: BlockStore {
             return (response, response.hadUnansweredTry)
         } catch {
             if error.kind == .missing { return (nil, error.hadUnansweredTry) }
+            if error.kind == .condition, request.isConditional { throw conflict(block) }
             let kind: StoreError.Kind =
                 switch error.kind {
                 case .damaged: .damaged
@@ -191,13 +229,24 @@ public final class S3Store: BlockStore {
     // MARK: Replies
 
     /// Anything that is not a block is an error, never data.
-    private func damaged(_ block: UInt64, _ what: CodecError) -> StoreError {
-        let key = Self.key(prefix: prefix, block: block)
-        let place = client.configuration.endpoint.description + key
-        return StoreError(.damaged, "block \(block): object \(place) \(what.message)", block: block)
+    func damaged(_ block: UInt64, _ what: String) -> StoreError {
+        StoreError(.damaged, "block \(block): object \(place(of: block)) \(what)", block: block)
     }
 
-    private func version(
+    /// Whether the bytes of an object are not those of the block, or cannot be told from such.
+    func isEncoded(_ response: S3Response) -> Bool {
+        let head = try? codec.head(
+            encoding: response.headers["content-encoding"],
+            signature: response.headers[SizeHeaders.signature])
+        return head?.isPlain != true
+    }
+
+    /// Where the object of a block is, for people.
+    public func place(of block: UInt64) -> String {
+        client.configuration.endpoint.description + keys.key(block)
+    }
+
+    func version(
         _ response: S3Response, _ block: UInt64
     ) throws(StoreError) -> ObjectVersion {
         if let tag = response.entityTag { return .tag(tag) }

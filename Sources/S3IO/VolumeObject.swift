@@ -12,25 +12,28 @@ public struct VolumeObject: Equatable, Sendable {
     public var blockSize: Int
     /// In bytes.
     public var size: UInt64
-    /// What a program has to know to use the volume; this one knows none.
-    public var features: [String] = []
+    /// Names of blocks have a hash; a program that does not know of that would find no block.
+    public var isHashed = false
 
     public static let name = "s3backer-volume"
     /// A longer object is none of ours.
     public static let bytesMax = 64 << 10
     private static let format = "s3backer-volume-1"
+    /// What a program has to know to use the volume.
+    private static let hashFeature = "blockHashPrefix"
 
     /// Why bytes are no identity; the end of a sentence that begins with their name.
     public struct Invalid: Error, Equatable { public let message: String }
 
     /// A new volume.
-    public init(blockSize: Int, size: UInt64) {
+    public init(blockSize: Int, size: UInt64, isHashed: Bool = false) {
         var uuid = SystemRandom.bytes(16)
         uuid[6] = uuid[6] & 0x0f | 0x40
         uuid[8] = uuid[8] & 0x3f | 0x80
         self.uuid = uuid
         self.blockSize = blockSize
         self.size = size
+        self.isHashed = isHashed
     }
 
     private struct Document: Codable {
@@ -52,10 +55,12 @@ public struct VolumeObject: Equatable, Sendable {
         guard let uuid = Self.uuidBytes(document.uuid), document.blockSize > 0,
             document.size > 0, document.size % UInt64(document.blockSize) == 0
         else { throw Invalid(message: "contradicts itself") }
-        if let unknown = document.features?.first {
+        let features = document.features ?? []
+        if let unknown = features.first(where: { $0 != Self.hashFeature }) {
             throw Invalid(message: "needs the feature \(unknown); use a newer s3backer")
         }
         self.uuid = uuid
+        isHashed = !features.isEmpty
         blockSize = document.blockSize
         size = document.size
     }
@@ -66,10 +71,15 @@ public struct VolumeObject: Equatable, Sendable {
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
         let document = Document(
             format: Self.format, uuid: uuidText, blockSize: blockSize, size: size,
-            features: features)
+            features: isHashed ? [Self.hashFeature] : [])
         // Strings and numbers that JSON can hold: nothing that could fail.
         guard let data = try? encoder.encode(document) else { return [] }
         return Array(data) + [0x0a]
+    }
+
+    /// Whether their blocks are the same objects.
+    public func hasSameLayout(as other: VolumeObject) -> Bool {
+        blockSize == other.blockSize && size == other.size && isHashed == other.isHashed
     }
 
     public var uuidText: String { Self.text(uuid) }

@@ -22,6 +22,7 @@ final class BucketHome: VolumeHome {
     private var token: MountToken?
     /// There was one before it, of a mount that did not end well.
     private var isTakenOver = false
+    private var conditions = S3Conditions.none
     /// The identity that this start has made, and takes away if it fails.
     private var madeIdentity: VolumeObject?
 
@@ -32,7 +33,8 @@ final class BucketHome: VolumeHome {
         let source = configuration.credentialsService?.source(
             userAgent: configuration.userAgent, logger: logger)
         startClient = S3Client(configuration, source: source, logger: logger)
-        objects = BucketObjects(client: startClient, prefix: plan.prefix)
+        objects = BucketObjects(
+            client: startClient, prefix: plan.prefix, isHashed: plan.isHashed)
         client = S3Client(configuration, source: source, logger: logger)
     }
 
@@ -43,6 +45,7 @@ final class BucketHome: VolumeHome {
         let found = try asked { () throws(S3Error) in try objects.readIdentity() }
         if block0 == nil && found == nil { try checkBucket() }
         let sizes = try plan.sizes.settle(try known(block0, found))
+        try VolumeChecks.compareNames(found, plan, place: objects.place(of: VolumeObject.name))
         try VolumeChecks.compare(
             cached, plan, sizes, uuid: found?.uuid, place: objects.place(of: VolumeObject.name))
         let before = try asked { () throws(S3Error) in try objects.readToken() }
@@ -55,6 +58,7 @@ final class BucketHome: VolumeHome {
         do throws(StartupError) {
             try setToken(value, before)
             let uuid = try settleIdentity(found, sizes, cached)
+            learnConditions()
             return VolumeClaim(sizes: sizes, volumeUUID: uuid, mountToken: value)
         } catch {
             abandon(hasDirty: isTakenOver, isBound: false)
@@ -114,10 +118,11 @@ final class BucketHome: VolumeHome {
         _ found: VolumeObject?, _ sizes: SizeRequest.Settled, _ cached: LockedCacheFile?
     ) throws(StartupError) -> [UInt8] {
         let size = UInt64(sizes.blockSize) * sizes.blockCount
-        if let found, found.size == size, found.blockSize == sizes.blockSize { return found.uuid }
-        var wanted = VolumeObject(blockSize: sizes.blockSize, size: size)
+        var wanted = VolumeObject(
+            blockSize: sizes.blockSize, size: size, isHashed: plan.isHashed)
         if let found {
             wanted.uuid = found.uuid
+            if found == wanted { return found.uuid }
         } else if let cached, cached.volumeUUID.contains(where: { $0 != 0 }) {
             wanted.uuid = cached.volumeUUID
         }
@@ -127,10 +132,10 @@ final class BucketHome: VolumeHome {
             try objects.writeIdentity(wanted, isNew: found == nil)
         }
         if now.uuid != wanted.uuid { madeIdentity = nil }
-        if now.size == size && now.blockSize == sizes.blockSize { return now.uuid }
+        if now.hasSameLayout(as: wanted) { return now.uuid }
         throw StartupError(
             "\(objects.place(of: VolumeObject.name)) was made by another program just now, "
-                + "with other sizes; mount again")
+                + "with another layout; mount again")
     }
 
     // MARK: Encoding
@@ -142,7 +147,8 @@ final class BucketHome: VolumeHome {
             blockSize: sizes.blockSize, bucket: bucket, prefix: plan.prefix)
         self.codec = codec
         let check = EncodingCheck(
-            client: startClient, prefix: plan.prefix, codec: codec, blockCount: sizes.blockCount)
+            client: startClient, prefix: plan.prefix, isHashed: plan.isHashed, codec: codec,
+            blockCount: sizes.blockCount)
         let verdict: EncodingCheck.Verdict
         do throws(S3Error) {
             verdict = try check.run()
@@ -171,19 +177,19 @@ final class BucketHome: VolumeHome {
         _ before: MountToken?, _ cached: LockedCacheFile?
     ) throws(StartupError) -> UInt32 {
         let known = cached.flatMap { UInt32(exactly: $0.mountToken) }
-        guard let before else { return Self.randomValue() }
+        guard let before else { return MountToken.randomValue() }
         let verdict = before.verdict(
             known: known, owner: ThisMachine.owner, isRunning: ThisMachine.isRunning)
         switch verdict {
         case .ours, .stale:
             isTakenOver = true
             logger.info("the mount before this one did not end cleanly (\(before.facts))")
-            return known == before.value ? before.value : Self.randomValue()
+            return known == before.value ? before.value : MountToken.randomValue()
         case .running, .foreign:
             if plan.isForced {
                 logger.warning(
                     "\(plan.description) is mounted \(before.facts); overridden by --force")
-                return Self.randomValue()
+                return MountToken.randomValue()
             }
             throw StartupError(
                 "\(plan.description) appears to be mounted already \(before.facts); "
@@ -192,21 +198,14 @@ final class BucketHome: VolumeHome {
         }
     }
 
-    private static func randomValue() -> UInt32 {
-        let bits = SystemRandom.bytes(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-        return bits % 0x7fff_fffe + 1
-    }
-
     private func setToken(_ value: UInt32, _ before: MountToken?) throws(StartupError) {
-        let session = Digest.hex(SystemRandom.bytes(8))
-        let wanted = MountToken(
-            value: value, owner: ThisMachine.owner, since: S3Date.text(), session: session)
+        let wanted = MountToken.ofThisProcess(value)
         // Also when the answer is an error, it may have been written.
         token = wanted
         let now = try asked { () throws(S3Error) in
             try objects.writeToken(wanted, isNew: before == nil)
         }
-        if now.session != session {
+        if now.session != wanted.session {
             token = nil
             throw StartupError(
                 "\(plan.description) was mounted just now \(now.facts); unmount it there first")
@@ -214,12 +213,42 @@ final class BucketHome: VolumeHome {
         logger.info("established new mount token \(wanted.valueText)")
     }
 
+    // MARK: Conditions
+
+    /// Finds out, and says, what is promised if somebody else writes to the volume all the same.
+    private func learnConditions() {
+        do throws(S3Error) {
+            conditions = try objects.probeConditions()
+        } catch {
+            logger.warning("cannot see whether the server honours conditions: \(error.message)")
+        }
+        if !conditions.whenPutting {
+            logger.notice(
+                """
+                the server honours no conditional requests: if others write to \
+                \(plan.description) as well, in spite of the mount token, their changes are \
+                noticed only when a block is read, and can be overwritten
+                """)
+        } else if !conditions.whenDeleting {
+            logger.notice(
+                """
+                the server honours conditional PUTs and ignores conditions of DELETE: blocks that \
+                others change are not overwritten; one that becomes zeros is looked at just before \
+                it is deleted
+                """)
+        } else {
+            logger.info(
+                "the server honours conditional requests: what others change is not overwritten")
+        }
+    }
+
     // MARK: Store
 
     func openStore(_ plan: MountPlan) -> any BlockStore {
         S3Store(
-            client: client, prefix: plan.prefix, blockCount: plan.blockCount,
-            codec: codec ?? .plain(blockSize: plan.blockSize))
+            client: client, prefix: plan.prefix, isHashed: plan.isHashed,
+            blockCount: plan.blockCount, codec: codec ?? .plain(blockSize: plan.blockSize),
+            conditions: conditions)
     }
 
     func cancelRequests() { client.cancel() }

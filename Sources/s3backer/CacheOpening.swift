@@ -192,7 +192,7 @@ struct CacheOpening {
             bucket=\(bucket)
             prefix=\(plan.prefix)
             blockSize=\(plan.blockSize)
-            blockHashPrefix=0
+            blockHashPrefix=\(plan.isHashed ? 1 : 0)
 
             """
     }

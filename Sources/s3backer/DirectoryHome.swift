@@ -25,15 +25,15 @@ final class DirectoryHome: VolumeHome {
             known = .init(blockSize: UInt64(found.blockSize), size: found.size, source: path)
         }
         let sizes = try plan.sizes.settle(known)
+        try VolumeChecks.compareNames(found, plan, place: path)
         try VolumeChecks.compare(cached, plan, sizes, uuid: found?.uuid, place: path)
-        let size = UInt64(sizes.blockSize) * sizes.blockCount
-        if plan.isReadOnly
-            || found.map({ $0.size == size && $0.blockSize == sizes.blockSize }) == true
-        {
+        var identity = VolumeObject(
+            blockSize: sizes.blockSize, size: UInt64(sizes.blockSize) * sizes.blockCount,
+            isHashed: plan.isHashed)
+        if plan.isReadOnly || found.map({ $0.hasSameLayout(as: identity) }) == true {
             return VolumeClaim(
                 sizes: sizes, volumeUUID: found?.uuid ?? [UInt8](repeating: 0, count: 16))
         }
-        var identity = VolumeObject(blockSize: sizes.blockSize, size: size)
         if let uuid = found?.uuid ?? Self.uuid(of: cached) { identity.uuid = uuid }
         try writeIdentity(identity)
         hasMadeIdentity = found == nil
@@ -47,7 +47,8 @@ final class DirectoryHome: VolumeHome {
     func openStore(_ plan: MountPlan) throws(StartupError) -> any BlockStore {
         do throws(StoreError) {
             return try DirectoryStore(
-                directory: directory, prefix: plan.prefix, blockSize: plan.blockSize,
+                directory: directory, prefix: plan.prefix, isHashed: plan.isHashed,
+                blockSize: plan.blockSize, blockCount: plan.blockCount,
                 removeLeftovers: !plan.isReadOnly)
         } catch {
             throw StartupError(error.message)

@@ -4,7 +4,8 @@ enum KnownOptions {
     static let flags: Set<String> = [
         "test", "readOnly", "force", "quiet", "debug", "foreground", "help", "version",
         "vhost", "no-vhost", "ssl", "insecure", "http11", "noCurlCache", "debug-http",
-        "accessEC2IAM-IMDSv2", "accessContainer",
+        "accessEC2IAM-IMDSv2", "accessContainer", "blockHashPrefix", "rrs",
+        "erase", "dry-run", "reset-mounted-flag",
     ]
 
     /// Taken by this program, with a value.
@@ -16,6 +17,7 @@ enum KnownOptions {
         "timeout", "initialRetryPause", "maxRetryPause", "accessKeyEnv", "accessEC2IAM", "cacert",
         "ipTOS", "maxUploadSpeed", "maxDownloadSpeed",
         "compress-level", "password", "passwordFile", "keyLength", "defaultContentEncoding",
+        "storageClass", "sse", "sse-key-id", "md5CacheSize", "md5CacheTime", "minWriteDelay",
     ]
 
     /// Taken by this program, with a value or without.
@@ -29,12 +31,10 @@ enum KnownOptions {
     static let missing: Set<String> = [
         "blockCacheFileAdvise",
         "blockCacheMaxDirty", "blockCacheNoVerify", "blockCacheNumProtected",
-        "blockCacheRecoverDirtyBlocks", "blockCacheSync", "blockCacheTimeout", "blockHashPrefix",
-        "configFile", "directIO", "erase", "listBlocks", "listBlocksThreads", "md5CacheSize",
-        "md5CacheTime", "minWriteDelay", "nbd", "nbd-flag", "nbd-param",
-        "noAutoDetect", "readAhead", "readAheadTrigger",
-        "reset-mounted-flag", "rrs", "sharedDiskMode", "sse", "sse-key-id", "statsFileMirror",
-        "statsFileMirrorInterval", "storageClass", "test-delays", "test-discard", "test-errors",
+        "blockCacheRecoverDirtyBlocks", "blockCacheSync", "blockCacheTimeout",
+        "configFile", "directIO", "listBlocks", "listBlocksThreads", "nbd", "nbd-flag", "nbd-param",
+        "noAutoDetect", "readAhead", "readAheadTrigger", "sharedDiskMode", "statsFileMirror",
+        "statsFileMirrorInterval", "test-delays", "test-discard", "test-errors",
     ]
 
     /// The error for a name that is no option; `shown` is how the user wrote it.

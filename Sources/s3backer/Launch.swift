@@ -13,6 +13,7 @@ func runProgram(_ arguments: [String]) -> Int32 {
     let plan: MountPlan
     do {
         let options = try Options.read(Arguments.normalise(arguments))
+        if let maintenance = try Maintenance(options) { return maintenance.run() }
         plan = try Validation.plan(options)
         try PathChecks.fuseDevice()
     } catch let error as StartupError {

@@ -65,7 +65,7 @@ struct Mount {
         let cache: OpenedCache
         let store: any BlockStore
         do throws(StartupError) {
-            store = try home.openStore(plan)
+            store = guarded(try home.openStore(plan))
             cache = try opening.open(locked, claim)
         } catch {
             home.abandon(hasDirty: locked != nil, isBound: locked != nil)
@@ -93,6 +93,11 @@ struct Mount {
         if let slots = opening.slotsWanted(of: cache) { volume.resize(slots: slots) }
         let ending = session.loop()
         return withExtendedLifetime(engine) { stop.run(after: ending, session) }
+    }
+
+    private func guarded(_ store: any BlockStore) -> any BlockStore {
+        guard let limits = plan.consistency else { return store }
+        return ConsistencyGuard(store, limits, clock: MonotonicClock())
     }
 
     private func makeVolume(_ cache: OpenedCache, _ store: any BlockStore) -> VolumeCache {

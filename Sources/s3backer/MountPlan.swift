@@ -1,3 +1,4 @@
+import BlockStore
 import S3IO
 
 /// Everything a mount needs to know, checked and with absolute paths.
@@ -18,6 +19,8 @@ struct MountPlan: Equatable {
     var source: Source
     /// Begins the name of every block.
     var prefix: String
+    /// Names of blocks have a hash.
+    var isHashed: Bool
     /// For buckets.
     var codec: CodecPlan
     var mountPoint: String
@@ -38,6 +41,8 @@ struct MountPlan: Equatable {
     var fileMode: UInt32
     var uid: UInt32
     var gid: UInt32
+    /// For services that show changes late; nil: this one does not.
+    var consistency: ConsistencyGuard.Limits?
     var isReadOnly: Bool
     /// Mount whatever the sizes or the token in the bucket say.
     var isForced: Bool

@@ -16,6 +16,7 @@ struct Options: ParsableCommand {
         usage: """
             s3backer [options] BUCKET[/PREFIX] /mount/point
             s3backer --test [options] DIRECTORY /mount/point
+            s3backer --erase|--reset-mounted-flag [options] BUCKET[/PREFIX]
             mount -t fuse.s3backer BUCKET[/PREFIX] /mount/point -o size=1t,...
             """,
         discussion: """
@@ -65,6 +66,15 @@ struct Options: ParsableCommand {
 
     @OptionGroup(title: "Compression and Encryption")
     var codec: CodecOptions
+
+    @OptionGroup(title: "Storage Options")
+    var storage: StorageOptions
+
+    @OptionGroup(title: "Consistency Options")
+    var consistency: ConsistencyOptions
+
+    @OptionGroup(title: "Maintenance")
+    var maintenance: MaintenanceOptions
 
     @Option(
         name: .customLong("blockCacheFile"),

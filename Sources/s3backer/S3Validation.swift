@@ -48,7 +48,7 @@ struct S3Validation {
             throw StartupError("--authVersion=\(options.authVersion): must be aws4 or aws2")
         }
         result.signatureVersion = version
-        result.accessType = options.accessType
+        result.storage.accessType = options.accessType
         result.transport = try transport()
         result.logsHTTP = options.debugHTTP
         result.initialRetryPauseMs = try Validation.readNumber(

@@ -1,4 +1,5 @@
 import BlockStore
+import FileIO
 import Glibc
 import S3IO
 
@@ -66,5 +67,19 @@ enum ThisMachine {
         var bytes = [CChar](repeating: 0, count: 256)
         let got = readlink(path, &bytes, bytes.count)
         return String(decoding: bytes[..<max(0, got)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}
+
+extension MountToken {
+    /// A new one.
+    static func randomValue() -> UInt32 {
+        let bits = SystemRandom.bytes(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        return bits % 0x7fff_fffe + 1
+    }
+
+    static func ofThisProcess(_ value: UInt32 = randomValue()) -> MountToken {
+        MountToken(
+            value: value, owner: ThisMachine.owner, since: S3Date.text(),
+            session: Digest.hex(SystemRandom.bytes(8)))
     }
 }

@@ -1,3 +1,4 @@
+import BlockStore
 import Glibc
 
 /// Turns options into a plan, or says what is wrong with them. Nothing is created or changed here.
@@ -10,11 +11,16 @@ struct Validation {
 
     private let environment: Environment
 
+    init(_ options: Options, _ environment: Environment = .process) {
+        self.options = options
+        self.environment = environment
+    }
+
     /// Checks everything that can be checked without opening the cache file.
     static func plan(
         _ options: Options, _ environment: Environment = .process
     ) throws(StartupError) -> MountPlan {
-        try Validation(options: options, environment: environment).plan()
+        try Validation(options, environment).plan()
     }
 
     private func plan() throws(StartupError) -> MountPlan {
@@ -33,6 +39,7 @@ struct Validation {
         var plan = MountPlan(
             source: volume,
             prefix: prefix,
+            isHashed: options.storage.blockHashPrefix,
             codec: CodecPlan(),
             mountPoint: mountPoint,
             sizes: sizes,
@@ -47,6 +54,7 @@ struct Validation {
             fileMode: try readFileMode(),
             uid: try readOwner("uid", options.uid, default: getuid()),
             gid: try readOwner("gid", options.gid, default: getgid()),
+            consistency: try consistency(volume),
             isReadOnly: options.readOnly,
             isForced: options.force,
             isQuiet: options.quiet,
@@ -54,7 +62,8 @@ struct Validation {
             isTracing: options.trace,
             isForeground: options.foreground || options.trace,
             phaseFile: options.debugPhaseFile.map { PathChecks.absolute($0) },
-            mountWords: options.fuse)
+            mountWords: options.fuse,
+            notices: StorageValidation(options.storage).notices)
         if let settled { plan.settle(settled) }
         var codec = CodecValidation(options.codec, isReadOnly: options.readOnly)
         if options.test { try codec.refuseAll() }
@@ -64,7 +73,18 @@ struct Validation {
         return plan
     }
 
-    private func readVolume(
+    private func consistency(
+        _ volume: MountPlan.Source
+    ) throws(StartupError) -> ConsistencyGuard.Limits? {
+        var pauses = (first: 200, sum: 30_000)
+        if case .bucket(let bucket) = volume {
+            pauses = (bucket.initialRetryPauseMs, bucket.maxRetryPauseMs)
+        }
+        return try options.consistency.limits(
+            isReadOnly: options.readOnly, retryPauseMs: pauses.first, retrySumMs: pauses.sum)
+    }
+
+    func readVolume(
         _ source: String
     ) throws(StartupError) -> (volume: MountPlan.Source, prefix: String) {
         if options.test {
@@ -73,6 +93,8 @@ struct Validation {
         }
         let (bucket, prefix) = try S3Validation.split(source, prefix: options.prefix)
         var configuration = try S3Validation(options.s3).configuration(bucket: bucket)
+        configuration.storage = try StorageValidation(options.storage)
+            .storage(accessType: configuration.storage.accessType)
         let access = AccessValidation(options.access, environment)
         configuration.credentialsService = try access.service()
         if configuration.credentialsService == nil {

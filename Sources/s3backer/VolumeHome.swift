@@ -1,5 +1,6 @@
 import BlockStore
 import CacheFile
+import S3IO
 
 /// What a mount has learnt of its volume, and what it holds of it.
 struct VolumeClaim {
@@ -41,6 +42,19 @@ protocol VolumeHome: AnyObject {
 
 /// Checks that hold for every kind of volume.
 enum VolumeChecks {
+    /// Refuses to look for blocks under names that they do not have: all would be zeros.
+    static func compareNames(
+        _ found: VolumeObject?, _ plan: MountPlan, place: String
+    ) throws(StartupError) {
+        guard let found, found.isHashed != plan.isHashed, !plan.isForced else { return }
+        throw StartupError(
+            plan.isHashed
+                ? "--blockHashPrefix: \(place) says that the names of its blocks have no hash; "
+                    + "leave the option out, or override with --force"
+                : "\(place) says that the names of its blocks have a hash; "
+                    + "use --blockHashPrefix, or override with --force")
+    }
+
     /// Refuses a cache file of another volume, or of one that was here before: it may hold dirty
     /// blocks of it.
     ///
@@ -51,6 +65,7 @@ enum VolumeChecks {
         _ cached: LockedCacheFile?, _ plan: MountPlan, _ sizes: SizeRequest.Settled,
         uuid: [UInt8]?, place: String
     ) throws(StartupError) {
+        try plan.consistency?.check(blockCount: sizes.blockCount)
         guard let cached, let path = plan.cacheFile?.path else { return }
         var settled = plan
         settled.settle(sizes)

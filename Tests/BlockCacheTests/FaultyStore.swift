@@ -77,4 +77,8 @@ final class FaultyStore: BlockStore {
         try checkAnswer(block)
         return outcome
     }
+
+    func list(_ part: ListPart, _ page: ([ListedBlock]) -> Bool) throws(StoreError) {
+        try inner.list(part, page)
+    }
 }

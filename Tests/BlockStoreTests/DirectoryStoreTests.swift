@@ -249,6 +249,54 @@ extension DirectoryStore {
         #expect(try two.get(1).0 == .absent)
     }
 
+    @Test("names with a hash, as the real s3backer has them")
+    func hashed() throws {
+        let one = try DirectoryStore(
+            directory: directory.path, prefix: "p", isHashed: true, blockSize: size)
+        _ = try one.put(1, bytes: pattern(1))
+        _ = try one.put(5, bytes: pattern(5))
+        #expect(directory.names == ["p6a03ab82-00000005", "pd211cad9-00000001"])
+        #expect(try one.get(5).1 == pattern(5))
+        let names = [
+            "pd211cad9-00000001.aB3xyz", "p00000001.aB3xyz", "pd211cad9-00000002.aB3xyz",
+        ]
+        for name in names { try directory.write(name, [1], ageSeconds: 100_000) }
+        _ = try DirectoryStore(
+            directory: directory.path, prefix: "p", isHashed: true, blockSize: size)
+        #expect(directory.names.count == 4 && !directory.names.contains(names[0]))
+    }
+
+    @Test("a list has the blocks and nothing else", arguments: [true, false])
+    func listing(isHashed: Bool) throws {
+        let store = try DirectoryStore(
+            directory: directory.path, isHashed: isHashed, blockSize: size, blockCount: 3000)
+        func list(_ part: ListPart) throws -> [[ListedBlock]] {
+            var pages: [[ListedBlock]] = []
+            try store.list(part) {
+                pages.append($0)
+                return true
+            }
+            return pages
+        }
+        #expect(try list(.all).isEmpty)
+        let keys = BlockKeys(prefix: "", isHashed: isHashed)
+        for block in 0..<2500 { try directory.write(keys.key(UInt64(block)), [1, 2]) }
+        for name in ["00000bb8", "0000000A", "x", "00000001.aB3xyz", "c448b72c-00000001"] {
+            try directory.write(name, [1])
+        }
+        let pages = try list(.all)
+        #expect(pages.map(\.count) == [1000, 1000, 500])
+        #expect(pages.flatMap { $0 }.map(\.block).sorted() == Array(0..<2500))
+        #expect(pages.allSatisfy { $0.allSatisfy { $0.byteCount == 2 && $0.version == nil } })
+        #expect(try list(ListPart(0, of: 3)) == pages && list(ListPart(1, of: 3)).isEmpty)
+        var first = 0
+        try store.list(.all) {
+            first += $0.count
+            return false
+        }
+        #expect(first == 1000)
+    }
+
     @Test("a prefix with a slash needs its directory")
     func prefixDirectory() throws {
         let error = try #require(throws: StoreError.self) { try open(prefix: "sub/p") }

@@ -41,6 +41,8 @@ struct SlowStore: BlockStore {
         wait()
         return StoreOutcome(.absent)
     }
+
+    func list(_ part: ListPart, _ page: ([ListedBlock]) -> Bool) throws(StoreError) { wait() }
 }
 
 /// A volume on a new cache file, with calls that block. Removed when it goes away.

@@ -46,8 +46,13 @@ import Testing
         }
 
         private static func list(_ paths: [String]) -> StubServer.Answer {
-            let keys = paths.map { "<Contents><Key>\($0.dropFirst(5))</Key></Contents>" }
-            return .status(200, "<ListBucketResult>\(keys.joined())</ListBucketResult>")
+            let keys = paths.map {
+                "<Contents><Key>\($0.dropFirst(5))</Key><Size>1</Size></Contents>"
+            }
+            return .status(
+                200,
+                "<ListBucketResult><IsTruncated>false</IsTruncated>\(keys.joined())"
+                    + "</ListBucketResult>")
         }
 
         func change(_ key: String, _ body: (inout Object) -> Void) throws {

@@ -1,3 +1,4 @@
+import BlockStore
 import S3IO
 import Testing
 
@@ -58,8 +59,8 @@ import Testing
 
     @Test("keys of blocks have eight digits")
     func keys() {
-        #expect(S3Store.key(prefix: "a/b/", block: 0) == "a/b/00000000")
-        #expect(S3Store.key(prefix: "", block: 0xdead_beef) == "deadbeef")
+        #expect(BlockKeys(prefix: "a/b/").key(0) == "a/b/00000000")
+        #expect(BlockKeys(prefix: "").key(0xdead_beef) == "deadbeef")
     }
 
     @Test(

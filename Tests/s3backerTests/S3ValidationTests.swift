@@ -48,7 +48,7 @@ import Testing
         let plan = try plan()
         #expect(plan.description == "https://s3.amazonaws.com/bkt/" && plan.prefix == "")
         let configuration = try bucket()
-        #expect(configuration.credentials == nil && configuration.accessType == "private")
+        #expect(configuration.credentials == nil && configuration.storage.accessType == "private")
         #expect(
             configuration.transport.timeoutMs == 30_000 && configuration.initialRetryPauseMs == 200)
         #expect(configuration.maxRetryPauseMs == 30_000)
