@@ -27,7 +27,7 @@ extension Engine {
 
     /// The store has the block, or failed.
     package func uploaded(_ task: UploadTask, _ result: Result<StoreOutcome, StoreError>) {
-        uploadsSending -= 1
+        if !(task.upload.isOfExtent && deletesTogether) { uploadsSending -= 1 }
         let block = task.block
         switch result {
         case _ where task.upload.isOfExtent: extentDeleted(task.upload, result)

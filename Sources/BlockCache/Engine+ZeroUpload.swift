@@ -1,12 +1,12 @@
-// Zero extents on their way to the store: their blocks are deleted, a range at a time.
+// Zero extents on their way to the store: their blocks are deleted, a range at a time. Where the store
+// deletes many with one request, so many are under way at a time, and the driver sends them together.
 
 import BlockStore
 import CacheFile
 import FileIO
 import Journal
 
-/// A range of one zero extent that is being deleted. Its blocks are requests of their own here; a
-/// store that deletes many at once would take `todo` as a whole.
+/// A range of one zero extent that is being deleted. Its blocks are requests of their own here.
 final class ZeroRun {
     let blocks: Range<UInt64>
     /// The extent's LSN when the range was begun: what is newer stays.
@@ -34,7 +34,7 @@ extension Engine {
     private static var runBlocksMax: Int { 1024 }
 
     /// Begins, goes on with and ends the deletion of one range.
-    /// - Parameter most: requests of it under way at a time.
+    /// - Parameter most: requests of it under way at a time, where each is one of the store.
     func pumpZeros(atMost most: Int) {
         if zeroRun == nil { beginZeroRun() }
         guard let run = zeroRun else { return }
@@ -43,13 +43,18 @@ extension Engine {
             durableWanted = max(durableWanted, run.asOf)
             return
         }
-        while run.running < most, uploadsSending < configuration.uploadsMax,
+        while deletesTogether
+            ? run.running < configuration.storeDeletesTogether
+            : run.running < most && uploadsSending < configuration.uploadsMax,
             let block = nextZero(run)
         {
             delete(block, run)
         }
         if run.isSent, run.clean == nil { finishZeroRun(run) }
     }
+
+    /// Deletions share requests, so they are not counted with those that have their own.
+    var deletesTogether: Bool { configuration.storeDeletesTogether > 1 }
 
     private func beginZeroRun() {
         guard !state.zeros.isEmpty, isUrgent || zeroDueMs <= now,
@@ -90,7 +95,7 @@ extension Engine {
         let upload = Upload(block: block, isOfExtent: true)
         upload.asOf = run.asOf
         activity.upload = upload
-        uploadsSending += 1
+        if !deletesTogether { uploadsSending += 1 }
         run.running += 1
         work.append(
             .upload(

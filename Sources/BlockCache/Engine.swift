@@ -22,6 +22,7 @@ public struct EngineConfiguration: Sendable {
     /// See `BlockStore`.
     public var storeHonorsConditions = false
     public var storeLateMs: UInt64 = 0
+    public var storeDeletesTogether = 1
     /// Somebody else may have written to the store since this file was last open.
     public var storeMayHaveChanged = false
     /// Blocks, or regions without cached blocks, that one event looks at for a trim or its deletes.

@@ -6,11 +6,11 @@ import FileIO
 /// `@unchecked Sendable`: the queue is only touched under `condition`.
 final class Lane: @unchecked Sendable {
     private let condition = Condition()
-    private var queue: Fifo<Work> = Fifo()
+    private var queue: Fifo<[Work]> = Fifo()
     private var isClosed = false
     private var workers: [Worker] = []
 
-    func start(name: String, threads: Int, _ body: @escaping @Sendable (Work) -> Void) {
+    func start(name: String, threads: Int, _ body: @escaping @Sendable ([Work]) -> Void) {
         for number in 0..<threads {
             workers.append(
                 Worker(name: "\(name)-\(number)") { [self] in
@@ -19,14 +19,17 @@ final class Lane: @unchecked Sendable {
         }
     }
 
-    func post(_ work: Work) {
+    func post(_ work: Work) { post([work]) }
+
+    /// For one thread, together.
+    func post(_ work: [Work]) {
         condition.withLock {
             queue.append(work)
             condition.signal()
         }
     }
 
-    private func next() -> Work? {
+    private func next() -> [Work]? {
         condition.withLock {
             while queue.isEmpty && !isClosed { condition.wait() }
             return queue.popFirst()

@@ -10,16 +10,20 @@ extension VolumeCache {
         guard !first.isEmpty else { return }
         var queue = first
         var next = 0
-        // A lane's thread was woken for its first item; what follows goes the usual ways.
+        // A lane's thread was woken for these; what follows goes the usual ways.
         if isLane {
-            queue += perform(queue[0])
-            next = 1
+            queue += first.count == 1 ? perform(first[0]) : deleteTogether(first)
+            next = first.count
         }
+        var deletions: [Work] = []
         while next < queue.count {
             let work = queue[next]
             next += 1
             switch work {
             case .fetch: fetchLane.post(work)
+            case .upload(let task) where task.upload.isOfExtent && store.deletedTogether > 1:
+                deletions.append(work)
+                if deletions.count == store.deletedTogether { postDeletions(&deletions) }
             case .upload, .settle: uploadLane.post(work)
             case .destage, .checkpoint, .markPoisoned, .move, .reserve, .truncate:
                 backgroundLane.post(work)
@@ -36,6 +40,24 @@ extension VolumeCache {
                 queue.removeFirst(next)
                 next = 0
             }
+        }
+        postDeletions(&deletions)
+    }
+
+    private func postDeletions(_ deletions: inout [Work]) {
+        if !deletions.isEmpty { uploadLane.post(deletions) }
+        deletions = []
+    }
+
+    /// Deletions of trimmed blocks, with one call of the store.
+    private func deleteTogether(_ works: [Work]) -> [Work] {
+        let tasks = works.compactMap { work -> UploadTask? in
+            guard case .upload(let task) = work else { return nil }
+            return task
+        }
+        let answers = store.delete(tasks.map(\.block))
+        return event { engine in
+            for (task, answer) in zip(tasks, answers) { engine.uploaded(task, answer) }
         }
     }
 

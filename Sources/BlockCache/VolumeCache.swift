@@ -69,6 +69,7 @@ public final class VolumeCache: @unchecked Sendable {
         policy.isReadOnly = configuration.isReadOnly
         policy.storeHonorsConditions = store.honorsConditions
         policy.storeLateMs = store.lateMs
+        policy.storeDeletesTogether = store.deletedTogether
         engine = Engine(cache: cache, configuration: policy, now: Monotonic.nowMs)
         phases = configuration.phaseFile.flatMap { PhaseFile($0) }
     }
@@ -76,13 +77,13 @@ public final class VolumeCache: @unchecked Sendable {
     /// Starts the threads; call once, after any fork.
     public func start() {
         fetchLane.start(name: "fetch", threads: max(1, configuration.fetchThreads)) { [self] in
-            carryOut([$0], isLane: true)
+            carryOut($0, isLane: true)
         }
         uploadLane.start(name: "upload", threads: max(1, configuration.uploadThreads)) { [self] in
-            carryOut([$0], isLane: true)
+            carryOut($0, isLane: true)
         }
         backgroundLane.start(name: "destage", threads: 2) { [self] in
-            carryOut([$0], isLane: true)
+            carryOut($0, isLane: true)
         }
         timer = Worker(name: "timer") { [self] in runTimer() }
         carryOut(event { _ in }, isLane: false)

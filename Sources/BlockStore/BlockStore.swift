@@ -117,6 +117,9 @@ public protocol BlockStore: Sendable {
     /// Removes a block; removing one that is not there succeeds.
     func delete(_ block: UInt64, replacing: ObjectVersion?) throws(StoreError) -> StoreOutcome
 
+    /// How many blocks one request deletes; 1: each takes its own.
+    var deletedTogether: Int { get }
+
     /// Removes many blocks, whatever is there. No block twice.
     ///
     /// - Returns: what became of each, in the same order.
@@ -164,6 +167,8 @@ extension BlockStore {
         }
         return .content(version)
     }
+
+    public var deletedTogether: Int { 1 }
 
     /// One after the other.
     public func delete(_ blocks: [UInt64]) -> [Result<StoreOutcome, StoreError>] {

@@ -65,6 +65,7 @@ public final class ConsistencyGuard: BlockStore {
     public var blockSize: Int { inner.blockSize }
     public var honorsConditions: Bool { inner.honorsConditions }
     public var lateMs: UInt64 { inner.lateMs }
+    public var deletedTogether: Int { min(inner.deletedTogether, limits.blocks) }
 
     // MARK: Reading
 

@@ -19,15 +19,18 @@ extension S3Store {
 
     // MARK: Deletion
 
-    /// As many as one request may name.
-    private static let deletedTogether = 1000
+    private static let namedTogether = 1000
+
+    public var deletedTogether: Int {
+        habits.refusesBulkDelete.load(ordering: .relaxed) ? 1 : Self.namedTogether
+    }
 
     public func delete(_ blocks: [UInt64]) -> [Result<StoreOutcome, StoreError>] {
         var results: [Result<StoreOutcome, StoreError>] = []
         results.reserveCapacity(blocks.count)
         var rest = blocks[...]
         while !rest.isEmpty {
-            let some = Array(rest.prefix(Self.deletedTogether))
+            let some = Array(rest.prefix(Self.namedTogether))
             rest = rest.dropFirst(some.count)
             results += deleteTogether(some) ?? some.map(deleteOne)
         }

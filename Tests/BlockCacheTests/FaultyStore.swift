@@ -24,7 +24,10 @@ final class FaultyStore: BlockStore {
     let puts = Atomic<Int>(0)
     let gets = Atomic<Int>(0)
 
-    init(_ inner: any BlockStore) { self.inner = inner }
+    init(_ inner: any BlockStore, deletedTogether: Int = 1) {
+        self.inner = inner
+        self.deletedTogether = deletedTogether
+    }
 
     var blockSize: Int { inner.blockSize }
 
@@ -60,6 +63,21 @@ final class FaultyStore: BlockStore {
 
     var honorsConditions: Bool { inner.honorsConditions }
     var lateMs: UInt64 { inner.lateMs }
+    /// What is told to the cache.
+    let deletedTogether: Int
+    /// How many blocks each call had that deletes many.
+    let bulkDeletes = Mutex<[Int]>([])
+
+    func delete(_ blocks: [UInt64]) -> [Result<StoreOutcome, StoreError>] {
+        bulkDeletes.withLock { $0.append(blocks.count) }
+        return blocks.map { block in
+            do throws(StoreError) {
+                return .success(try delete(block, replacing: nil))
+            } catch {
+                return .failure(error)
+            }
+        }
+    }
 
     func put(
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?

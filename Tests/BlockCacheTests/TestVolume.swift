@@ -20,7 +20,9 @@ final class TestVolume {
     private var volume: VolumeCache?
     private var current: VolumeAccess?
 
-    init(_ name: String, blocks: Int = 64, slots: Int = 128) throws {
+    init(
+        _ name: String, blocks: Int = 64, slots: Int = 128, deletedTogether: Int = 1
+    ) throws {
         root = NSTemporaryDirectory() + "s3backer-volume-\(name)-\(getpid())"
         try? FileManager.default.removeItem(atPath: root)
         try FileManager.default.createDirectory(
@@ -28,7 +30,8 @@ final class TestVolume {
         self.blocks = blocks
         self.slots = slots
         store = FaultyStore(
-            try DirectoryStore(directory: root + "/store", blockSize: Self.blockSize))
+            try DirectoryStore(directory: root + "/store", blockSize: Self.blockSize),
+            deletedTogether: deletedTogether)
         try CacheFiles.create(
             root + "/cache", identity: identity, slots: slots, info: Self.info, ringBytes: 2 << 20)
     }

@@ -14,9 +14,11 @@ struct TrimTests {
         [UInt8](repeating: value, count: count)
     }
 
-    @Test("trimmed bytes are zeros, all others stay, and no object of a trimmed block is left")
-    func model() throws {
-        let volume = try TestVolume("trim-model", slots: 24)
+    @Test(
+        "trimmed bytes are zeros, all others stay, and no object of a trimmed block is left",
+        arguments: [1, 7, 1000])
+    func model(deletedTogether: Int) throws {
+        let volume = try TestVolume("trim-model", slots: 24, deletedTogether: deletedTogether)
         var random = SeededRandom(seed: 21)
         var model = bytes(volume.size, 0)
         for round in 0..<4 {
@@ -51,6 +53,28 @@ struct TrimTests {
             let isZero = expected.allSatisfy { $0 == 0 }
             #expect(volume.stored(block) == (isZero ? nil : expected), "block \(block)")
         }
+    }
+
+    @Test("the objects of a trim are deleted together, those that fail again")
+    func together() throws {
+        let volume = try TestVolume("trim-together", deletedTogether: 20)
+        try volume.start()
+        var access = try volume.access()
+        for block in 0..<64 { try access.write(bytes(Self.block, 7), at: block * Self.block) }
+        #expect(try volume.stop().dirtyBlocksLeft == 0)
+        // A cache of its own, so that nothing is cached.
+        try volume.startEmpty()
+        access = try volume.access()
+        volume.store.set { $0.failsWrites = true }
+        try access.trim(at: Self.block, count: 60 * Self.block)
+        try waitFor("failures") { volume.store.failures.load(ordering: .relaxed) >= 40 }
+        volume.store.set { $0.failsWrites = false }
+        #expect(try volume.stop().dirtyBlocksLeft == 0)
+        for block in 0..<64 {
+            #expect((volume.stored(block) == nil) == (1...60).contains(block), "block \(block)")
+        }
+        let calls = volume.store.bulkDeletes.withLock { $0 }
+        #expect(calls.max() == 20 && calls.reduce(0, +) >= 60, "\(calls)")
     }
 
     @Test("a trim does not wait for the store; what was trimmed reads as zeros without it")

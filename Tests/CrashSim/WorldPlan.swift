@@ -68,6 +68,7 @@ package struct WorldPlan {
             engine.writeDelayMs = UInt64(random.pick([50, 100_000]))
         }
         engine.trimStepsMax = random.pick([1, 3, 4096])
+        engine.storeDeletesTogether = random.pick([1, 1, 3, 1000])
         engine.extentsMax = random.pick([4, 6, .max])
     }
 
