@@ -139,6 +139,13 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "S3TestServers", path: "Tests/S3TestServers", swiftSettings: strict),
         .executableTarget(
+            name: "s3torture",
+            dependencies: [
+                "S3IO", "BlockStore", "FileIO", "S3TestServers", "Simulation",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/S3Torture", swiftSettings: strict),
+        .executableTarget(
             name: "netproxy",
             dependencies: [
                 "S3TestServers", .product(name: "ArgumentParser", package: "swift-argument-parser"),

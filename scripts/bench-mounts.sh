@@ -157,8 +157,12 @@ measure_s3() { # side
     end_mount "$dir" 60
     for job in "${jobs[@]}"; do
         start_s3_mount "$dir" "$side"
+        cpu=$(cpu_us "$pid")
         fio_run "$job" "$dir/mnt/file" "$dir/result.json"
+        cpu=$(($(cpu_us "$pid") - cpu))
         note_fio "$job" "$side" "$dir/result.json"
+        [ "$job" != s3-seqread-1m-cold ] ||
+            note s3-read-cpu "$side" s/GB "$(awk "BEGIN { print $cpu / ($size_mb * 1048.576) }")"
         end_mount "$dir" 60
     done
     rm -rf "$dir" "$top/s3/bucket/$(basename "$dir")"

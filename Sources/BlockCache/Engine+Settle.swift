@@ -33,6 +33,7 @@ extension Engine {
         case _ where task.upload.isOfExtent: extentDeleted(task.upload, result)
         case .success(let outcome):
             count(task)
+            overtakenBlocks.remove(block)
             uncertain.remove(block)
             if outcome.mayArriveAgain { noteLate(block) }
             stored(task.upload, asOf: task.upload.asOf, outcome.version)
@@ -43,6 +44,11 @@ extension Engine {
                 statistics.storeErrors += 1
                 failureCounts[block] = 0
                 settle(task.upload)
+            } else if error.kind == .overtaken {
+                // As good as unanswered, but nothing is wrong.
+                statistics.storeCanceled += 1
+                noteLate(block)
+                end(task.upload)
             } else {
                 if error.kind != .conflict { noteLate(block) }
                 retry(task.upload, error)

@@ -139,7 +139,7 @@ extension Engine {
         wave.count += 1
         uploadsAnnounced.append(
             UploadTask(
-                upload: upload, block: block, buffer: plan.target, isZero: digest == nil,
+                upload: upload, block: block, buffer: plan.target, digest: digest,
                 replacing: configuration.storeHonorsConditions
                     ? upload.seen ?? ObjectVersion(base) : nil))
     }
@@ -180,8 +180,18 @@ extension Engine {
         }
         while uploadsSending < configuration.uploadsMax, let task = uploadsReady.popFirst() {
             uploadsSending += 1
+            task.upload.isSending = true
             work.append(.upload(task))
         }
+    }
+
+    /// A write has come for a block: what is being sent of it is old. Not a second time before an
+    /// upload of the block has succeeded, or one that is written all the time would never be stored.
+    func overtake(_ block: UInt64) {
+        guard let upload = active[block]?.upload, upload.isSending,
+            overtakenBlocks.insert(block).inserted
+        else { return }
+        upload.overtaken.set()
     }
 
     /// What has not been sent stays dirty, to be sent by the next session.

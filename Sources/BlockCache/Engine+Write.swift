@@ -315,6 +315,7 @@ extension Engine {
         case .clean, .evict, .intent, .epoch, .cleanRange:
             break
         }
+        overtake(op.block)
         queueDirty(op.block)
     }
 

@@ -100,7 +100,7 @@ extension Engine {
         work.append(
             .upload(
                 UploadTask(
-                    upload: upload, block: block, buffer: zeroBlock, isZero: true, replacing: nil)))
+                    upload: upload, block: block, buffer: zeroBlock, digest: nil, replacing: nil)))
     }
 
     /// The store has deleted a block of the range, or failed.
@@ -113,6 +113,7 @@ extension Engine {
         case .success(let outcome):
             isLate = outcome.mayArriveAgain
             failureCounts[block] = nil
+            overtakenBlocks.remove(block)
             statistics.storeDeletes += 1
             statistics.zeroBlocksWritten += 1
             if state.slot(of: block) == nil, state.zeros.contains(block) { absent.insert(block) }

@@ -138,6 +138,8 @@ package final class Engine {
     /// Blocks with unanswered requests, and until when these may still arrive.
     var suspects: [UInt64: UInt64] = [:]
     var confirmations: [UInt64: Confirmation] = [:]
+    /// Blocks with an upload given up since the last one that succeeded.
+    var overtakenBlocks: Set<UInt64> = []
 
     // MARK: Trims (Engine+Zero, Engine+ZeroUpload)
 

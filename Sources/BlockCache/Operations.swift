@@ -248,6 +248,10 @@ package final class Upload: @unchecked Sendable {
     var seen: ObjectVersion?
     /// Deletes a trimmed block that is in no slot.
     package let isOfExtent: Bool
+    /// It has been handed to the store.
+    package var isSending = false
+    /// Set: a write has come since, and the request is not worth its bytes any more.
+    package let overtaken = CancelFlag()
 
     init(block: UInt64, isOfExtent: Bool = false) {
         self.block = block

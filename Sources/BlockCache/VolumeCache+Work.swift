@@ -152,19 +152,20 @@ extension VolumeCache {
 
     /// Slot writes go through the page cache: a direct write would hold the file's lock in the
     /// kernel until the medium has answered, and journal writes would queue behind it. Write-back
-    /// begins at once, so that little is left for the next flush; destage, which nobody waits for,
+    /// begins soon, so that little is left for the next flush; destage, which nobody waits for,
     /// waits for it, so that it never has more than its own task under way.
     private func put(
         _ writes: [(bytes: UnsafeRawBufferPointer, offset: Int)], waits: Bool
     ) -> FileError? {
         attempt { () throws(FileError) in
             for (bytes, offset) in writes { try file.write(bytes, at: offset, .cached) }
-            for (bytes, offset) in writes {
-                try file.writeBack(bytes.count, at: offset, waits: false)
+            let ranges = writes.map { $0.offset..<$0.offset + $0.bytes.count }
+            for range in waits ? ranges : writtenSlots.add(ranges) {
+                try file.writeBack(range.count, at: range.lowerBound, waits: false)
             }
             guard waits else { return }
-            for (bytes, offset) in writes {
-                try file.writeBack(bytes.count, at: offset, waits: true)
+            for range in ranges {
+                try file.writeBack(range.count, at: range.lowerBound, waits: true)
             }
         }
     }
@@ -192,8 +193,9 @@ extension VolumeCache {
             if task.isZero {
                 return .success(try store.delete(task.block, replacing: task.replacing))
             }
+            let hints = PutHints(digest: task.digest, overtaken: task.upload.overtaken)
             return .success(
-                try store.put(task.block, task.buffer.bytes, replacing: task.replacing))
+                try store.put(task.block, task.buffer.bytes, replacing: task.replacing, hints))
         } catch {
             return .failure(error)
         }

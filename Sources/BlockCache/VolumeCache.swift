@@ -35,6 +35,8 @@ public final class VolumeCache: @unchecked Sendable {
     let store: any BlockStore
     let logger: Logger
     let runner: PlanRunner
+    /// Waits to go to the disk.
+    let writtenSlots = WriteBackBatch()
     private let configuration: VolumeConfiguration
     private let cache: OpenedCache
 

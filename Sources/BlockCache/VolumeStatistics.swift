@@ -30,6 +30,8 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var zeroBlocksRead = 0
     public var zeroBlocksWritten = 0
     public var storeErrors = 0
+    /// Puts given up because newer data came.
+    public var storeCanceled = 0
 
     // Counters: cache file.
     public var groups = 0

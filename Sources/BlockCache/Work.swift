@@ -239,19 +239,21 @@ package final class UploadTask: @unchecked Sendable {
     package let upload: Upload
     package let block: UInt64
     package let buffer: AlignedBuffer
-    package let isZero: Bool
+    /// SHA-256 of the content; nil: it is all zeros.
+    package let digest: [UInt8]?
+    package var isZero: Bool { digest == nil }
     /// Only if the store still has this version; nil: whatever it has.
     package let replacing: ObjectVersion?
 
     init(
-        upload: Upload, block: UInt64, buffer: AlignedBuffer, isZero: Bool,
+        upload: Upload, block: UInt64, buffer: AlignedBuffer, digest: [UInt8]?,
         replacing: ObjectVersion?
     ) {
         self.replacing = replacing
         self.upload = upload
         self.block = block
         self.buffer = buffer
-        self.isZero = isZero
+        self.digest = digest
     }
 }
 

@@ -19,6 +19,8 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
         case damaged
         /// The store has another version than the one to be replaced; nothing was changed.
         case conflict
+        /// Given up because there are newer bytes; may have happened, or yet happen.
+        case overtaken
     }
 
     public let kind: Kind
@@ -114,6 +116,12 @@ public protocol BlockStore: Sendable {
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
     ) throws(StoreError) -> StoreOutcome
 
+    /// The same, with what helps.
+    func put(
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
+        _ hints: PutHints
+    ) throws(StoreError) -> StoreOutcome
+
     /// Removes a block; removing one that is not there succeeds.
     func delete(_ block: UInt64, replacing: ObjectVersion?) throws(StoreError) -> StoreOutcome
 
@@ -136,6 +144,14 @@ public protocol BlockStore: Sendable {
 }
 
 extension BlockStore {
+    /// For stores that need no help.
+    public func put(
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
+        _ hints: PutHints
+    ) throws(StoreError) -> StoreOutcome {
+        try put(block, source, replacing: replacing)
+    }
+
     /// Replaces a block, whatever is there.
     public func put(
         _ block: UInt64, _ source: UnsafeRawBufferPointer

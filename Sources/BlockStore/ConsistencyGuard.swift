@@ -162,8 +162,15 @@ public final class ConsistencyGuard: BlockStore {
     public func put(
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
     ) throws(StoreError) -> StoreOutcome {
+        try put(block, source, replacing: replacing, PutHints())
+    }
+
+    public func put(
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
+        _ hints: PutHints
+    ) throws(StoreError) -> StoreOutcome {
         try change(block) { () throws(StoreError) in
-            try inner.put(block, source, replacing: replacing)
+            try inner.put(block, source, replacing: replacing, hints)
         }
     }
 

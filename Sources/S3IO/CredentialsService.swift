@@ -1,3 +1,4 @@
+import BlockStore
 import CCurl
 import FileIO
 import FoundationEssentials

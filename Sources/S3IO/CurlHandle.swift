@@ -1,3 +1,4 @@
+import BlockStore
 import CCurl
 import Glibc
 import Synchronization
@@ -40,6 +41,7 @@ final class CurlHandle: @unchecked Sendable {
 
     /// Bodies of errors and of documents; more is dropped.
     static let bodyMax = 1 << 20
+    private static let bufferBytes = 64 << 10
 
     fileprivate struct Incoming {
         var status = 0
@@ -126,8 +128,9 @@ final class CurlHandle: @unchecked Sendable {
         set(CURLOPT_TCP_KEEPALIVE, 1)
         set(CURLOPT_TCP_KEEPIDLE, 200)
         set(CURLOPT_TCP_KEEPINTVL, 60)
-        set(CURLOPT_BUFFERSIZE, 256 << 10)
-        set(CURLOPT_UPLOAD_BUFFERSIZE, 256 << 10)
+        // Allocated anew for each request: larger ones come from fresh pages each time.
+        set(CURLOPT_BUFFERSIZE, Self.bufferBytes)
+        set(CURLOPT_UPLOAD_BUFFERSIZE, Self.bufferBytes)
         set(CURLOPT_NOPROGRESS, 0)
         if !options.keepsConnections {
             set(CURLOPT_FORBID_REUSE, 1)
@@ -204,16 +207,6 @@ final class CurlHandle: @unchecked Sendable {
         return isCancelled.isSet || isOvertaken?.isSet == true
             || incoming.count > 2 * expected + Self.bodyMax
     }
-}
-
-/// Told once that nothing is worth waiting for any more.
-package final class CancelFlag: Sendable {
-    private let flag = Atomic<Bool>(false)
-
-    package init() {}
-
-    package var isSet: Bool { flag.load(ordering: .relaxed) }
-    package func set() { flag.store(true, ordering: .relaxed) }
 }
 
 /// Idle connections; the one used last is the first to be used again.

@@ -19,17 +19,22 @@ final class EntityTagKind: Sendable {
             response.headers["content-range"] == nil, !Self.isEncryptedByServer(response)
         else { return nil }
         switch request.method {
-        case .put: learn(request, tag)
+        case .put: return learn(request, tag.lowercased())
         case .get: return check(request, response, tag.lowercased())
         case .head, .delete, .post: break
         }
         return nil
     }
 
-    private func learn(_ request: S3Request, _ tag: String) {
-        guard known.load(ordering: .relaxed) == .nothing, let body = request.body else { return }
-        let isMD5 = Digest.hex(Digest.md5(body)) == tag.lowercased()
-        known.store(isMD5 ? .isMD5 : .isOther, ordering: .relaxed)
+    private func learn(_ request: S3Request, _ tag: String) -> String? {
+        guard let digest = request.payloadMD5 else { return nil }
+        let isMD5 = Digest.hex(digest) == tag
+        switch known.load(ordering: .relaxed) {
+        case .nothing: known.store(isMD5 ? .isMD5 : .isOther, ordering: .relaxed)
+        case .isMD5 where !isMD5: return Self.difference(digest, tag)
+        case .isMD5, .isOther: break
+        }
+        return nil
     }
 
     private func check(_ request: S3Request, _ response: S3Response, _ tag: String) -> String? {
@@ -59,7 +64,11 @@ final class EntityTagKind: Sendable {
                 return nil
             }
         }
-        return "MD5 \(Digest.hex(digest)) instead of its ETag \(tag)"
+        return Self.difference(digest, tag)
+    }
+
+    private static func difference(_ digest: [UInt8], _ tag: String) -> String {
+        "MD5 \(Digest.hex(digest)) instead of its ETag \(tag)"
     }
 
     private static func canBeMD5(_ tag: String) -> Bool {

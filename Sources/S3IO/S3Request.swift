@@ -1,3 +1,5 @@
+import BlockStore
+
 /// One request, before it is dated and signed.
 package struct S3Request {
     package enum Method: String, Sendable {
@@ -19,8 +21,9 @@ package struct S3Request {
     package var body: UnsafeRawBufferPointer?
     /// Where the body of a successful reply goes; nil: into the reply. Lives as long as the call.
     package var target: UnsafeMutableRawBufferPointer?
-    /// SHA-256 of the body, if it is known already.
+    /// Digests of the body, if they are known already.
     package var payloadHash: [UInt8]?
+    package var payloadMD5: [UInt8]?
     /// Set: nobody wants it any more.
     package var cancel: CancelFlag?
     /// 304 is an answer to it, not a failure.

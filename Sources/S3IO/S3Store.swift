@@ -134,10 +134,20 @@ public final class S3Store: BlockStore {
     public func put(
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
     ) throws(StoreError) -> StoreOutcome {
+        try put(block, source, replacing: replacing, PutHints())
+    }
+
+    public func put(
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
+        _ hints: PutHints
+    ) throws(StoreError) -> StoreOutcome {
         precondition(source.count == blockSize && (replacing == nil || conditions.whenPutting))
         let encoded = codec.encode(block, source)
         var request = putRequest(block, encoded?.bytes ?? source, encoded)
         if let replacing { request.headers.append(S3Conditions.header(replacing)) }
+        // The body is the block then.
+        if encoded == nil { request.payloadHash = hints.digest }
+        request.cancel = hints.overtaken
         guard let response = try perform(request, block).found else {
             // What was to be replaced is gone.
             if case .tag = replacing { throw conflict(block) }
@@ -186,10 +196,12 @@ public final class S3Store: BlockStore {
         _ block: UInt64, _ body: UnsafeRawBufferPointer, _ encoded: BlockCodec.Encoded? = nil
     ) -> S3Request {
         var request = request(.put, block)
+        let digest = Digest.md5(body)
         request.body = body
+        request.payloadMD5 = digest
         request.headers = [
             ("content-type", "application/x-s3backer-block"),
-            ("content-md5", Digest.base64(Digest.md5(body))),
+            ("content-md5", Digest.base64(digest)),
         ]
         request.headers += client.configuration.storage.headers
         if let encoded { request.headers.append(("content-encoding", encoded.encoding)) }
@@ -220,6 +232,7 @@ public final class S3Store: BlockStore {
             let kind: StoreError.Kind =
                 switch error.kind {
                 case .damaged: .damaged
+                case .cancelled where request.cancel?.isSet == true: .overtaken
                 default: error.isTemporary ? .temporary : .permanent
                 }
             throw StoreError(kind, "block \(block): \(error.message)", block: block)

@@ -48,6 +48,7 @@ final class Statistics: Sendable {
         line("http_puts", counter(\.storePuts))
         line("http_deletes", counter(\.storeDeletes))
         line("http_other_error", counter(\.storeErrors))
+        line("http_canceled_writes", counter(\.storeCanceled))
 
         line("block_cache_current_size", "\(now.currentSize) blocks")
         line("block_cache_initial_size", "\(now.initialSize) blocks")

@@ -22,6 +22,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     // What the histories did.
     case wroteBlocks, wroteGranules, wroteBytes, wroteAcross, wroteZeros, reads, fsyncs
     case storeGets, storePuts, storeDeletes, storeFailures, lostReplies, verifications
+    case overtaken, overtakenStored
     case patched, carried, merged, announced, carriedIntent
     case settled, settledByContent, conditionsFailed, lateRequests, conflicts, tookRemote
     case trims, trimmedRanges, trimsWaiting, extentDeletes, extentsCarried, extentsCleaned

@@ -61,7 +61,13 @@ extension SimWorld {
             item.uploaded = send(task)
             if random.chance(60) { return }
         }
-        guard let result = item.uploaded else { return }
+        guard var result = item.uploaded else { return }
+        // Given up after the store had it, or before.
+        if task.upload.overtaken.isSet, plan.givesUpOvertaken {
+            coverage.hit(.overtaken)
+            if case .success = result { coverage.hit(.overtakenStored) }
+            result = .failure(StoreError(.overtaken, "newer bytes"))
+        }
         note("uploaded block \(task.block): \(result)")
         underWay.remove(task.block)
         end(item) { engine.uploaded(task, result) }
@@ -109,7 +115,7 @@ extension SimWorld {
         if task.upload.isOfExtent { coverage.hit(.extentDeletes) }
         let request = request(task)
         let canBeLate = plan.engine.storeLateMs > 0
-        if fails() {
+        if fails() || task.upload.overtaken.isSet && plan.givesUpOvertaken {
             switch random.below(3) {
             case 0:
                 coverage.hit(.lostReplies)

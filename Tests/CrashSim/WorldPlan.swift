@@ -30,6 +30,8 @@ package struct WorldPlan {
     /// Blocks that the store has at the start.
     package var storedPercent = 50
     package var hasContentTags = false
+    /// Uploads of what has been written anew meanwhile may be cut off.
+    package var givesUpOvertaken = false
 
     package init() {}
 
@@ -70,6 +72,7 @@ package struct WorldPlan {
         engine.trimStepsMax = random.pick([1, 3, 4096])
         engine.storeDeletesTogether = random.pick([1, 1, 3, 1000])
         engine.extentsMax = random.pick([4, 6, .max])
+        givesUpOvertaken = random.chance(50)
     }
 
     var identity: VolumeIdentity {

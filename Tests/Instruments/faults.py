@@ -34,7 +34,8 @@ ALL = ("GET", "HEAD", "PUT", "DELETE")
 # kind -> methods it makes sense for. Kinds of BEFORE never reach the server.
 BEFORE = {
     "500": ALL, "503": ALL, "503-retry-after": ALL, "skew": ALL, "301": ALL, "307": ALL, "cut": ALL,
-    "stall": ALL,
+    "stall": ALL,           # nothing for a while; then it goes on to the server
+    "dead": ALL,            # nothing for a while; then the end
 }
 AFTER = {
     "lost-500": ALL,        # the server did it, the client is told 500
@@ -46,6 +47,7 @@ AFTER = {
     "short": ("GET",),      # half of the body, and a Content-Length that says so
     "truncated": ("GET",),  # half of the body, the old Content-Length, then the end
     "frozen": ("GET",),     # half of the body, the old Content-Length, then nothing
+    "trickle": ("GET",),    # the body in pieces of one byte
 }
 KINDS = {**BEFORE, **AFTER}
 # Of bodies kept to be served stale; the oldest go first.
@@ -144,14 +146,23 @@ class Faults:
             flow.response = http.Response.make(int(kind), b"", {"Location": own})
         elif kind == "cut":
             flow.kill()
-        elif kind == "stall":
-            # It goes on to the server after that.
+        elif kind in ("stall", "dead"):
             await asyncio.sleep(self.stall)
+            if kind == "dead":
+                flow.kill()
 
     # Faults of what the server said
 
+    def responseheaders(self, flow):
+        response = flow.response
+        if flow.metadata.get("fault") == "trickle" and 200 <= response.status_code < 300:
+            response.stream = lambda piece: [piece[at:at + 1] for at in range(len(piece))]
+            self.note(flow, "trickle", response.status_code)
+
     async def response(self, flow):
         kind = flow.metadata.get("fault")
+        if kind == "trickle":
+            return
         method, path, response = flow.request.method, flow.request.path, flow.response
         is_good = 200 <= response.status_code < 300
         status = response.status_code

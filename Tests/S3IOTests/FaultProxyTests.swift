@@ -71,6 +71,7 @@ struct FaultProxyTests {
             #expect(reply?.headers["location"] == proxy.url + "b/k")
         }
         #expect(ask("PUT", .cut, Self.old) == nil)
+        #expect(ask("PUT", .dead, Self.old) == nil)
         #expect(stub.requests.count == asked)
 
         // These do.
@@ -89,6 +90,7 @@ struct FaultProxyTests {
         let truncated = ask("GET", .truncated)
         #expect(truncated?.headers["content-length"] == "4096" && truncated?.body.count == 2048)
         #expect(ask("GET", .stall)?.body == Self.new)
+        #expect(ask("GET", .trickle)?.body == Self.new)
         #expect(ask("GET", .late)?.body == Self.new)
         #expect(ask("PUT", .lostAnd500, Self.old)?.status == 500)
         #expect(objects.bodies.withLock { $0["/b/k"] } == Self.old)

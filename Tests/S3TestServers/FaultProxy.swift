@@ -11,12 +11,12 @@ public final class FaultProxy: @unchecked Sendable {
         case skewed = "skew"
         case moved = "301"
         case redirected = "307"
-        case cut, stall
+        case cut, stall, dead
         case lostAnd500 = "lost-500"
         case lostAndCut = "lost-cut"
         case late
         case wrongTag = "etag"
-        case corrupt, stale, short, truncated, frozen
+        case corrupt, stale, short, truncated, frozen, trickle
     }
 
     /// One fault, as it was injected.
