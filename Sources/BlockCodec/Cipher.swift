@@ -9,7 +9,6 @@ public struct Cipher: Sendable, Equatable {
     /// In bytes; 1: a stream cipher.
     let blockLength: Int
     let ivLength: Int
-    let isAuthenticated: Bool
 
     /// Keys may be longer than the cipher needs, up to this.
     public static let keyLengthMax = SecretBytes.capacityMin
@@ -34,10 +33,11 @@ public struct Cipher: Sendable, Equatable {
         keyLength = Int(EVP_CIPHER_get_key_length(fetched))
         blockLength = Int(EVP_CIPHER_get_block_size(fetched))
         ivLength = Int(EVP_CIPHER_get_iv_length(fetched))
-        isAuthenticated =
+        // Others want more than a key, an initialisation vector and bytes.
+        let isSimple = EVP_CIPHER_get_mode(fetched) <= EVP_CIPH_CTR_MODE
+        let isAuthenticated =
             EVP_CIPHER_get_flags(fetched) & UInt(EVP_CIPH_FLAG_AEAD_CIPHER) != 0
-        let isWrapping = EVP_CIPHER_get_mode(fetched) == EVP_CIPH_WRAP_MODE
-        if isAuthenticated || isWrapping || !(1...Self.keyLengthMax).contains(keyLength) {
+        if !isSimple || isAuthenticated || !(1...Self.keyLengthMax).contains(keyLength) {
             return nil
         }
     }

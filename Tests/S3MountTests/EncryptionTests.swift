@@ -96,6 +96,26 @@ struct EncryptionTests {
         }
     }
 
+    /// Runs a shell command on a terminal of its own, which is recorded.
+    private func onTerminal(
+        _ command: String, _ output: String
+    ) throws -> (process: Process, keys: FileHandle) {
+        let script = Process()
+        script.executableURL = URL(fileURLWithPath: "/usr/bin/script")
+        script.arguments = ["-qefc", command, output]
+        let keys = Pipe()
+        script.standardInput = keys
+        script.standardOutput = FileHandle.nullDevice
+        script.standardError = FileHandle.nullDevice
+        try Data().write(to: URL(fileURLWithPath: output))
+        try script.run()
+        return (script, keys.fileHandleForWriting)
+    }
+
+    private func shown(_ output: String) -> String {
+        (try? String(contentsOfFile: output, encoding: .utf8)) ?? ""
+    }
+
     @Test("the password is asked for on the terminal, and not shown")
     func prompt() throws {
         let server = try TestServer.moto(buckets: ["bkt"])
@@ -111,25 +131,16 @@ struct EncryptionTests {
             let command = ([MountedDaemon.s3backer] + daemon.arguments(options, "bkt/t"))
                 .map { "'\($0)'" }.joined(separator: " ")
             let output = daemon.root + "/typescript"
-            let script = Process()
-            script.executableURL = URL(fileURLWithPath: "/usr/bin/script")
-            script.arguments = ["-qefc", command, output]
-            let keys = Pipe()
-            script.standardInput = keys
-            script.standardOutput = FileHandle.nullDevice
-            script.standardError = FileHandle.nullDevice
-            try Data().write(to: URL(fileURLWithPath: output))
-            try script.run()
-            func shown() -> String {
-                (try? String(contentsOfFile: output, encoding: .utf8)) ?? ""
-            }
-            try waitFor("the question", seconds: 20) { shown().contains("Password: ") }
-            keys.fileHandleForWriting.write(Data((typed + "\n").utf8))
-            script.waitUntilExit()
-            #expect(!shown().contains(typed), "\(shown())")
-            #expect(script.terminationStatus == (isRight ? 0 : 1), "\(shown())")
+            let script = try onTerminal(command, output)
+            try waitFor("the question", seconds: 20) { shown(output).contains("Password: ") }
+            script.keys.write(Data((typed + "\n").utf8))
+            script.process.waitUntilExit()
+            #expect(!shown(output).contains(typed), "\(shown(output))")
+            #expect(script.process.terminationStatus == (isRight ? 0 : 1), "\(shown(output))")
             guard isRight else {
-                #expect(shown().contains("did you provide the right password?"), "\(shown())")
+                #expect(
+                    shown(output).contains("did you provide the right password?"),
+                    "\(shown(output))")
                 continue
             }
             try daemon.write([1, 2, 3], at: 4096)
@@ -138,6 +149,16 @@ struct EncryptionTests {
                 (try? server.request("HEAD", "bkt/t/s3backer-mounted").status) == 404
             }
         }
+        // An interrupted question leaves a terminal that shows what is typed.
+        let command = ([MountedDaemon.s3backer] + daemon.arguments(options, "bkt/t"))
+            .map { "'\($0)'" }.joined(separator: " ")
+        let output = daemon.root + "/interrupted"
+        let script = try onTerminal("trap : INT; \(command); echo status=$?; stty -a", output)
+        try waitFor("the question", seconds: 20) { shown(output).contains("Password: ") }
+        script.keys.write(Data([3]))
+        script.process.waitUntilExit()
+        #expect(shown(output).contains("s3backer: interrupted"), "\(shown(output))")
+        #expect(shown(output).contains("status=1") && shown(output).contains(" echo "))
         let found = try server.request("HEAD", "bkt/t/00000001")
         #expect(found.headers["content-encoding"] == "deflate, encrypt-AES-128-CBC")
     }
