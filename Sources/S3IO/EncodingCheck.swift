@@ -75,14 +75,14 @@ public struct EncodingCheck {
             if error.kind == .missing { return false }
             throw .request(error)
         }
+        var isWhole = false
         do throws(CodecError) {
             let head = try codec.head(
                 encoding: response.headers["content-encoding"],
                 signature: response.headers[SizeHeaders.signature])
             guard codec.encryption != nil else { return true }
-            if response.bodyCount > codec.bodyBytesMax {
-                throw codec.wrongLength(response.bodyCount)
-            }
+            isWhole = response.bodyCount <= codec.bodyBytesMax
+            if !isWhole { throw codec.wrongLength(response.bodyCount) }
             let target = AlignedBuffer(codec.blockSize)
             try codec.decode(
                 block, head, buffer.mutableSlice(0..<response.bodyCount),
@@ -90,8 +90,8 @@ public struct EncodingCheck {
             return true
         } catch {
             switch error.kind {
-            // The password was right, if there is one.
-            case .damaged: return true
+            // Only behind a signature that was right.
+            case .damaged where isWhole: return true
             // Reading it will fail, which is no matter of passwords.
             case .unknownEncoding where codec.encryption == nil: return true
             default: throw .codec(error)

@@ -60,11 +60,11 @@ public final class S3Store: BlockStore {
         _ headers: [(name: String, value: String)]
     ) throws(StoreError) -> ObjectVersion? {
         precondition(target.count == blockSize)
+        var request = request(.get, block)
+        request.headers = headers
+        request.acceptsNotModified = true
         if !expectsEncoded.load(ordering: .relaxed) {
-            var request = request(.get, block)
             request.target = target
-            request.headers = headers
-            request.acceptsNotModified = true
             guard let response = try perform(request, block).found else { return .absent }
             if response.status == Self.unchanged { return nil }
             let head = try head(of: response, block)
@@ -83,10 +83,7 @@ public final class S3Store: BlockStore {
             }
         }
         let buffer = AlignedBuffer(codec.bodyBytesMax)
-        var request = request(.get, block)
         request.target = buffer.mutableBytes
-        request.headers = headers
-        request.acceptsNotModified = true
         guard let response = try perform(request, block).found else { return .absent }
         if response.status == Self.unchanged { return nil }
         return try decode(response, block, head(of: response, block), buffer, into: target)

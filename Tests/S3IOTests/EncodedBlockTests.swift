@@ -195,6 +195,36 @@ import Testing
         #expect(try requests(10, noise) == 2)
     }
 
+    @Test(
+        "a part of an encoded block comes out of the whole, in one request where that is expected")
+    func parts() throws {
+        let setup = try Setup()
+        let encrypted = setup.store(try Self.codec(password: "pw"))
+        let version = try Self.put(encrypted, 3, Self.text(3))
+        func part(_ store: S3Store, _ condition: ReadCondition) throws -> (ReadAnswer, [UInt8]) {
+            var target = [UInt8](repeating: 0xee, count: 100)
+            let answer = try target.withUnsafeMutableBytes {
+                try store.read(3, 500..<600, into: $0, condition)
+            }
+            return (answer, target)
+        }
+        let before = setup.stub.requests.count
+        let found = try part(encrypted, .always)
+        #expect(found.0 == .content(version) && found.1 == Array(Self.text(3)[500..<600]))
+        #expect(setup.stub.requests.count == before + 1)
+        #expect(setup.stub.requests.last?.headers["range"] == nil)
+        #expect(try part(encrypted, .unlessKnown(version)).0 == .unchanged)
+        #expect(setup.stub.requests.last?.headers["if-none-match"] != nil)
+        // Who does not expect it, asks for the part first.
+        _ = try Self.put(setup.store(try Self.codec(.zstd)), 3, Self.text(4))
+        let plain = setup.store(.plain(blockSize: Self.blockSize))
+        for requests in [2, 1] {
+            let before = setup.stub.requests.count
+            #expect(try part(plain, .always).1 == Array(Self.text(4)[500..<600]))
+            #expect(setup.stub.requests.count == before + requests)
+        }
+    }
+
     @Test("damage is an error that names block and object, without another try and without data")
     func damage() throws {
         let setup = try Setup()
@@ -304,6 +334,13 @@ import Testing
         #expect(place.hasSuffix("p/00000002"))
         let wrong = failure(try setup.check(try Self.codec(password: "no")))
         #expect(wrong?.place.hasSuffix("p/00000000") == true)
+        // What is too long was not even looked at.
+        for block in UInt64(0)..<3 {
+            try setup.vault.change("p/0000000\(block)") {
+                $0.body = [UInt8](repeating: 1, count: 10_000)
+            }
+        }
+        #expect(failure(try setup.check(right))?.kind == .damaged)
     }
 
     @Test("a volume that is not encrypted is not taken for one, and encodings do not matter")

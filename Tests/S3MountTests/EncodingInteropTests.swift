@@ -20,6 +20,7 @@ struct EncodingInteropTests {
         (["--encrypt=aes-256-cbc"], "deflate, encrypt-AES-256-CBC"),
         (["--encrypt=DES-EDE3-CBC"], "deflate, encrypt-DES-EDE3-CBC"),
         (["--encrypt", "--keyLength=64"], "deflate, encrypt-AES-128-CBC"),
+        (["--encrypt", "--blockHashPrefix"], "deflate, encrypt-AES-128-CBC"),
     ]
 
     /// Blocks that compress well, not at all, and zeros; the first is none of these.
@@ -72,8 +73,10 @@ struct EncodingInteropTests {
             #expect(try first.read() == image, "\(variant)")
             #expect(try first.unmount() == 0)
 
-            for block in [0, 6, 9] {
-                let found = try server.request("HEAD", "bkt/v\(number)/0000000\(block)")
+            let isHashed = variant.options.contains("--blockHashPrefix")
+            let names = isHashed ? ["c448b72c-00000000"] : ["00000000", "00000006", "00000009"]
+            for name in names {
+                let found = try server.request("HEAD", "bkt/v\(number)/\(name)")
                 #expect(found.headers["content-encoding"] == variant.encoding)
                 let signature = found.headers["x-amz-meta-s3backer-hmac"] ?? "\"\""
                 #expect(signature.count == (isEncrypted ? 42 : 2))
