@@ -9,7 +9,7 @@ package struct S3Headers: Sendable {
     package init() {}
 
     /// Whether lines had to be left out.
-    private(set) var isTooLong = false
+    package private(set) var isTooLong = false
 
     /// Value without blanks around; of a field that came twice, the last.
     package subscript(_ name: String) -> String? {

@@ -43,6 +43,32 @@ private func checkTag(_ bytes: [UInt8]) {
     if let back = ObjectVersion(base) { check(back == version, "a tag comes back as another") }
 }
 
+/// Header lines, looked up in the slow and plain way as well.
+private func checkHeaders(_ name: String, _ bytes: [UInt8]) {
+    var headers = S3Headers()
+    var wanted: String?
+    for line in bytes.split(separator: 0x0a, omittingEmptySubsequences: false) {
+        line.withUnsafeBytes { headers.add(line: $0) }
+        if line.starts(with: "HTTP/".utf8) { wanted = nil }
+        guard let colon = line.firstIndex(of: 0x3a),
+            line[..<colon].map(lowercased) == name.utf8.map(lowercased),
+            !line.starts(with: "HTTP/".utf8)
+        else { continue }
+        var value = line[line.index(after: colon)...]
+        while let first = value.first, first <= 0x20 { value = value.dropFirst() }
+        while let last = value.last, last <= 0x20 { value = value.dropLast() }
+        wanted = String(decoding: value, as: UTF8.self)
+    }
+    // A head that is too long is no reply.
+    if !headers.isTooLong, !name.utf8.contains(0x3a), !name.utf8.contains(0x0a) {
+        check(headers[name] == wanted, "another value than the last line with the name")
+    }
+}
+
+private func lowercased(_ byte: UInt8) -> UInt8 {
+    (0x41...0x5a).contains(byte) ? byte + 0x20 : byte
+}
+
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     var input = FuzzInput(bytes, count)
@@ -53,6 +79,7 @@ public func fuzz(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     case 0: checkXML(body)
     case 1: checkToken(choice >> 4 == 0 ? nil : header, body)
     case 2: checkIdentity(body)
+    case _ where choice & 4 != 0: checkHeaders(header, body)
     default: checkTag(body)
     }
     return 0
