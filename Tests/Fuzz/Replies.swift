@@ -1,5 +1,5 @@
-// What an S3 server says beside the blocks: error documents, entity tags, the mount token, the
-// identity of a volume. What is kept is bounded by what was sent, and what we understand we would
+// What an S3 server says beside the blocks: error documents, lists, names, entity tags, the mount token,
+// the identity of a volume. What is kept is bounded by what was sent, and what we understand we would
 // write ourselves in a way that we understand the same.
 
 import BlockCache
@@ -12,6 +12,42 @@ private func checkXML(_ bytes: [UInt8]) {
     let kept = fields.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
     // Bytes that are no UTF-8 become a character of three.
     check(kept <= 3 * bytes.count, "\(kept) bytes kept of \(bytes.count)")
+}
+
+private func checkTable(_ bytes: [UInt8]) {
+    let shape = XMLTable.Shape(
+        root: "ListBucketResult", fields: ["IsTruncated", "EncodingType"], row: "Contents",
+        columns: ["Key", "ETag", "Size"])
+    guard let table = bytes.withUnsafeBytes({ try? XMLTable($0, shape) }) else { return }
+    let texts = table.fields.map(\.value) + table.rows.flatMap { $0.compactMap { $0 } }
+    check(table.rows.count <= XMLTable.rowsMax, "too many rows")
+    check(texts.allSatisfy { $0.utf8.count <= XMLTable.textMax }, "a long text")
+    // Other encodings take fewer bytes for a character than UTF-8.
+    check(texts.reduce(0) { $0 + $1.utf8.count } <= 3 * bytes.count, "more text than bytes")
+    check(table.rows.allSatisfy { $0.count == 3 }, "a row with other columns")
+    for text in texts { if let tag = S3Response.entityTag(text) { checkHeader(tag) } }
+}
+
+/// What comes back in a condition must not end its line.
+private func checkHeader(_ tag: String) {
+    check(tag.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x22 && $0 != 0x7f }, "an odd tag")
+}
+
+private func checkNames(_ prefix: String, _ bytes: [UInt8]) {
+    for isHashed in [false, true] {
+        let keys = BlockKeys(prefix: prefix, isHashed: isHashed, blockCount: 1000)
+        if let block = keys.block(of: bytes) {
+            check(keys.key(block).utf8.elementsEqual(bytes), "another name of a block")
+        }
+    }
+    let text = String(decoding: bytes, as: UTF8.self)
+    if let plain = PercentEncoding.decode(text) {
+        let encoded = PercentEncoding.encode(plain, keepingSlashes: true)
+        check(PercentEncoding.decode(encoded) == plain, "encoding changes a text")
+    }
+    if let part = ContentRange(text) {
+        check(!part.range.isEmpty && part.total ?? Int.max >= part.range.upperBound, "a range")
+    }
 }
 
 private func checkToken(_ header: String?, _ bytes: [UInt8]) {
@@ -75,11 +111,13 @@ public func fuzz(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let choice = input.byte()
     let header = String(decoding: input.bytes(Int(choice >> 4)), as: UTF8.self)
     let body = input.bytes(Int.max)
-    switch choice & 3 {
+    switch choice & 7 {
     case 0: checkXML(body)
     case 1: checkToken(choice >> 4 == 0 ? nil : header, body)
     case 2: checkIdentity(body)
-    case _ where choice & 4 != 0: checkHeaders(header, body)
+    case 4: checkTable(body)
+    case 5: checkNames(header, body)
+    case 7: checkHeaders(header, body)
     default: checkTag(body)
     }
     return 0

@@ -62,7 +62,13 @@ package enum FuzzSeeds {
             "{\"blockSize\":4096,\"features\":[],\"format\":\"s3backer-volume-1\","
             + "\"size\":8192,\"uuid\":\"00112233-4455-4677-8899-aabbccddeeff\"}"
         let digest = String(repeating: "0123456789abcdef", count: 2)
+        let list =
+            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>p/00000001</Key>"
+            + "<ETag>&quot;t&quot;</ETag><Size>1</Size></Contents></ListBucketResult>"
         let replies: [(String, UInt8, String)] = [
+            ("list", 4, list), ("name", 0x25, "p/p/00000001"),
+            ("name-hash", 5, "d211cad9-00000001"),
+            ("range", 5, "bytes 0-511/4096"), ("encoded", 5, "a%20b+c"),
             ("xml", 0, xml), ("token", 1, token), ("token-value", 0x81, "0000002a" + token),
             ("identity", 2, identity), ("tag-md5", 3, digest), ("tag-parts", 3, digest + "-17"),
             ("tag-text", 3, "W/abc"), ("tag-long", 3, digest + digest),
