@@ -164,7 +164,7 @@ let package = Package(
             path: "Tests/MountSupport", swiftSettings: strict),
         .testTarget(
             name: "S3MountTests",
-            dependencies: ["MountSupport", "TestSupport", "CacheFile", "S3TestServers"],
+            dependencies: ["MountSupport", "TestSupport", "CacheFile", "S3TestServers", "CSys"],
             swiftSettings: strict),
         .testTarget(
             name: "MountTests",

@@ -99,7 +99,12 @@ struct Maintenance {
     private func resetFlag(_ objects: BucketObjects) throws(StartupError) {
         let before = try asked { () throws(S3Error) in try objects.readToken() }
         guard let before else {
-            try asked { () throws(S3Error) in try objects.checkBucket() }
+            try asked { () throws(S3Error) in
+                do throws(S3Error) { try objects.checkBucket() } catch {
+                    // Whoever may not list can still have no mark.
+                    if error.kind != .denied { throw error }
+                }
+            }
             say("\(description) is not marked as mounted")
             return
         }

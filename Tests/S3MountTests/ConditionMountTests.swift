@@ -1,4 +1,6 @@
+import CSys
 import Foundation
+import Glibc
 import MountSupport
 import S3TestServers
 import TestSupport
@@ -104,6 +106,31 @@ struct ConditionMountTests {
         try waitUntilClean(daemon)
         #expect(try daemon.unmount() == 0)
         #expect(readFile(path) == again)
+    }
+
+    @Test("the objects of a trim are deleted with one request for many")
+    func trim() throws {
+        let server = try TestServer.moto(buckets: ["bkt"])
+        defer { server.stop() }
+        let daemon = try MountedDaemon()
+        try daemon.start(server.options + Self.sizes, "bkt")
+        let image = (0..<256 << 10).map { UInt8(truncatingIfNeeded: $0 | 1) }
+        try daemon.write(image, at: 0)
+        #expect(try daemon.unmount() == 0)
+        // A cache of its own, so that nothing is cached.
+        try daemon.start(server.options + Self.sizes + ["--debug", "--debug-http"], "bkt")
+        let fd = open(daemon.file, O_RDWR)
+        #expect(csys_fallocate(fd, 3, 4096, 60 * 4096) == 0)
+        try waitFor("the deletions", seconds: 60) {
+            daemon.statistic("cache_file_zero_blocks") == 0
+        }
+        #expect(try daemon.unmountAfterClosing(fd) == 0)
+        let keys = try BucketContents(server, "bkt").objects.keys.sorted()
+        #expect(
+            keys == ["00000000", "0000003d", "0000003e", "0000003f", "s3backer-volume"])
+        let lines = daemon.log.components(separatedBy: "\n")
+        #expect(lines.count { $0.contains("> POST \(server.url)bkt?delete=") } == 1)
+        #expect(!lines.contains { $0.contains("> DELETE \(server.url)bkt/0000") })
     }
 
     @Test("options for late services are taken, and the disk is what was written")
