@@ -6,8 +6,8 @@ struct CodecOptions: ParsableArguments {
     @Option(
         name: .customLong("compress"),
         help: ArgumentHelp(
-            "Compress blocks: deflate, zstd or lz4; a number is a level of deflate. May be given "
-                + "without a value: deflate.", valueName: "algorithm"))
+            "Compress blocks, with deflate or as in --compress=zstd: deflate, zstd, lz4, or a level "
+                + "of deflate.", valueName: "algorithm"))
     var compress: String?
 
     @Option(
@@ -18,8 +18,8 @@ struct CodecOptions: ParsableArguments {
     @Option(
         name: .customLong("encrypt"),
         help: ArgumentHelp(
-            "Encrypt blocks with a cipher of OpenSSL; compresses, too. May be given without a "
-                + "value: AES-128-CBC.", valueName: "cipher"))
+            "Compress and encrypt blocks, with AES-128-CBC or as in --encrypt=AES-256-CBC: a CBC "
+                + "cipher of OpenSSL.", valueName: "cipher"))
     var encrypt: String?
 
     @Option(
