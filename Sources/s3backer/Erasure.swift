@@ -47,7 +47,11 @@ struct Erasure {
                 "\(plan.description) was mounted just now \(now.facts); unmount it there first")
         }
         let count = try erase(store, parts)
-        try plan.asked { () throws(S3Error) in try objects.deleteOthers(token) }
+        do throws(S3Error) {
+            try objects.deleteOthers(token)
+        } catch {
+            throw incomplete(error.message)
+        }
         plan.say("erased \(plan.description): \(Self.blocks(count)) removed")
         return 0
     }
@@ -139,9 +143,7 @@ struct Erasure {
                 progress.add(1)
             }
         } catch {
-            throw StartupError(
-                "\(plan.description) is erased in part only, and stays marked as mounted: "
-                    + "\(error.message); run --erase again")
+            throw incomplete(error.message)
         }
         return progress.count
     }
@@ -154,6 +156,12 @@ struct Erasure {
         } catch {
             throw StartupError("\(error.message); nothing more is erased; try again")
         }
+    }
+
+    private func incomplete(_ reason: String) -> StartupError {
+        StartupError(
+            "\(plan.description) is erased in part only, and stays marked as mounted: "
+                + "\(reason); run --erase again")
     }
 
     private static func blocks(_ count: Int) -> String {
