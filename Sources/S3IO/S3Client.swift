@@ -196,7 +196,12 @@ public final class S3Client: Sendable {
         guard (200..<300).contains(response.status) || request.accepts(response.status) else {
             throw context.error(response, what)
         }
-        if let problem = tags.problem(request, response) { throw context.damaged(problem, what) }
+        if request.needsTag, response.status < 300, response.entityTag == nil {
+            throw context.failure(.server, "the reply has no ETag, which is needed", what)
+        }
+        if let problem = tags.problem(request, response) {
+            throw context.failure(.damaged, "damaged on its way: \(problem)", what)
+        }
         return response
     }
 

@@ -105,9 +105,9 @@ struct S3ErrorContext {
         return max(0, min(until - now, longest)) * 1000
     }
 
-    /// The error for a body that is not what the server has.
-    func damaged(_ problem: String, _ what: String) -> S3Error {
-        S3Error(.damaged, "\(endpoint.description): damaged on its way: \(problem) (\(what))")
+    /// The error for a reply that succeeded and cannot be used.
+    func failure(_ kind: S3Error.Kind, _ problem: String, _ what: String) -> S3Error {
+        S3Error(kind, "\(endpoint.description): \(problem) (\(what))")
     }
 
     private func refusal(_ response: S3Response, _ what: String) -> S3Error {

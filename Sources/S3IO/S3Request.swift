@@ -26,6 +26,9 @@ package struct S3Request {
     package var payloadMD5: [UInt8]?
     /// Set: nobody wants it any more.
     package var cancel: CancelFlag?
+    /// A success without an entity tag is none: some servers leave it out while the object is being
+    /// replaced.
+    package var needsTag = false
     /// 304 is an answer to it, not a failure.
     package var acceptsNotModified = false
 

@@ -185,7 +185,10 @@ public final class S3Store: BlockStore {
     // MARK: Requests
 
     func request(_ method: S3Request.Method, _ block: UInt64) -> S3Request {
-        S3Request(method, path: client.configuration.endpoint.path(key: keys.key(block)))
+        var request = S3Request(
+            method, path: client.configuration.endpoint.path(key: keys.key(block)))
+        request.needsTag = method == .get || method == .head
+        return request
     }
 
     /// - Parameter encoded: What `body` was made by; nil: it is the block itself.

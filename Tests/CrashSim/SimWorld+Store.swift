@@ -115,7 +115,9 @@ extension SimWorld {
         if task.upload.isOfExtent { coverage.hit(.extentDeletes) }
         let request = request(task)
         let canBeLate = plan.engine.storeLateMs > 0
-        if fails() || task.upload.overtaken.isSet && plan.givesUpOvertaken {
+        let isCutOff =
+            plan.givesUpOvertaken && task.upload.overtaken.isSet && random.chance(25)
+        if fails() || isCutOff {
             switch random.below(3) {
             case 0:
                 coverage.hit(.lostReplies)

@@ -64,6 +64,10 @@ extension SimWorld {
         let hot = random.chance(50) ? min(3, plan.volumeBlocks) : plan.volumeBlocks
         let isSame = random.chance(25)
         if !isSame { lastBlock = random.below(hot) }
+        // What is being sent becomes old.
+        if plan.givesUpOvertaken, random.chance(15), let block = underWay.min() {
+            lastBlock = Int(block)
+        }
         let start = lastBlock * size
         if random.chance(plan.wholePercent) {
             coverage.hit(.wroteBlocks)

@@ -72,7 +72,7 @@ package struct WorldPlan {
         engine.trimStepsMax = random.pick([1, 3, 4096])
         engine.storeDeletesTogether = random.pick([1, 1, 3, 1000])
         engine.extentsMax = random.pick([4, 6, .max])
-        givesUpOvertaken = random.chance(50)
+        givesUpOvertaken = random.chance(75)
     }
 
     var identity: VolumeIdentity {

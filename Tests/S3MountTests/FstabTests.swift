@@ -45,7 +45,7 @@ struct FstabTests {
         close(fd)
         #expect(written == bytes.count && isDurable && read == back.count && back == bytes)
 
-        try system.run("/usr/bin/umount", [daemon.mountPoint])
+        try system.unmount(daemon.mountPoint)
         try waitFor("the end of s3backer", seconds: 90) { kill(pid, 0) != 0 && errno == ESRCH }
         hasEnded = true
         #expect(try server.request("HEAD", "bkt/vol/s3backer-mounted").status == 404)

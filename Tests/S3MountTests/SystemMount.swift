@@ -43,15 +43,30 @@ final class SystemMount {
 
     /// Runs a program there, which must succeed and say nothing.
     func run(_ program: String, _ arguments: [String]) throws {
-        let found = try runSplit(
+        let found = try output(program, arguments)
+        try #require(found.status == 0, "\(program) \(arguments): \(found.errors)\(found.output)")
+        #expect(found.errors == "" && found.output == "")
+    }
+
+    private func output(_ program: String, _ arguments: [String]) throws -> CommandOutcome {
+        try runSplit(
             "/usr/bin/nsenter",
             ["--mount", "--target", "\(holder.processIdentifier)", program] + arguments,
             environment: [
                 "PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": daemon.root,
                 "SWIFT_BACKTRACE": "enable=no",
             ], deadlineSeconds: 60)
-        try #require(found.status == 0, "\(program) \(arguments): \(found.errors)\(found.output)")
-        #expect(found.errors == "" && found.output == "")
+    }
+
+    /// Unmounts there. While a process that another test is just starting holds copies of our
+    /// descriptors the mount is busy.
+    func unmount(_ path: String) throws {
+        try waitFor("umount", seconds: 20) {
+            let found = try output("/usr/bin/umount", [path])
+            if found.errors.contains("target is busy") { return false }
+            try #require(found.status == 0, "umount: \(found.errors)\(found.output)")
+            return true
+        }
     }
 
     /// A path as seen there.
