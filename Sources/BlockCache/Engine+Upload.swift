@@ -187,8 +187,12 @@ extension Engine {
 
     /// A write has come for a block: what is being sent of it is old. Not a second time before an
     /// upload of the block has succeeded, or one that is written all the time would never be stored.
+    /// And only if all of the block is here: not every server keeps the old object when a new one
+    /// breaks off, and nothing of the block may be in the store alone then.
     func overtake(_ block: UInt64) {
         guard let upload = active[block]?.upload, upload.isSending,
+            let slot = state.slot(of: block),
+            state.local(slot: slot).isSuperset(of: .all(geometry.granulesPerBlock)),
             overtakenBlocks.insert(block).inserted
         else { return }
         upload.overtaken.set()

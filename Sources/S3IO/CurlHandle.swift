@@ -41,7 +41,6 @@ final class CurlHandle: @unchecked Sendable {
 
     /// Bodies of errors and of documents; more is dropped.
     static let bodyMax = 1 << 20
-    private static let bufferBytes = 64 << 10
 
     fileprivate struct Incoming {
         var status = 0
@@ -128,9 +127,10 @@ final class CurlHandle: @unchecked Sendable {
         set(CURLOPT_TCP_KEEPALIVE, 1)
         set(CURLOPT_TCP_KEEPIDLE, 200)
         set(CURLOPT_TCP_KEEPINTVL, 60)
-        // Allocated anew for each request: larger ones come from fresh pages each time.
-        set(CURLOPT_BUFFERSIZE, Self.bufferBytes)
-        set(CURLOPT_UPLOAD_BUFFERSIZE, Self.bufferBytes)
+        set(CURLOPT_BUFFERSIZE, 64 << 10)
+        // Blocks of a usual size go to the kernel in one piece: then even the end of this process
+        // does not leave half of one on the way.
+        set(CURLOPT_UPLOAD_BUFFERSIZE, 256 << 10)
         set(CURLOPT_NOPROGRESS, 0)
         if !options.keepsConnections {
             set(CURLOPT_FORBID_REUSE, 1)
