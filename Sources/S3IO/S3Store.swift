@@ -144,7 +144,9 @@ public final class S3Store: BlockStore {
         if let replacing { request.headers.append(S3Conditions.header(replacing)) }
         // The body is the block then.
         if encoded == nil { request.payloadHash = hints.digest }
-        request.cancel = hints.overtaken
+        // Servers that know conditions replace an object as a whole or not at all, as S3 does. Of
+        // others it is not known what a transfer leaves that breaks off.
+        if conditions.whenPutting { request.cancel = hints.overtaken }
         guard let response = try perform(request, block).found else {
             // What was to be replaced is gone.
             if case .tag = replacing { throw conflict(block) }

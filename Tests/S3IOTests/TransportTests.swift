@@ -243,6 +243,33 @@ import Testing
         #expect(setup.stub.requests.count == 2)
     }
 
+    // MARK: Newer data
+
+    @Test("an upload is cut off when newer bytes have come, where that cannot harm the object")
+    func overtaken() throws {
+        for isCutOff in [true, false] {
+            let flag = CancelFlag()
+            let setup = try ClientTests.Setup { _, _ in
+                flag.set()
+                return isCutOff ? .silence : ClientTests.block()
+            }
+            let store = S3Store(
+                client: setup.client, prefix: "", blockSize: 4096, blockCount: 4,
+                conditions: S3Conditions(whenPutting: isCutOff, whenDeleting: false))
+            func put() throws -> StoreOutcome {
+                try Self.good.withUnsafeBytes {
+                    try store.put(1, $0, replacing: nil, PutHints(overtaken: flag))
+                }
+            }
+            if isCutOff {
+                #expect(try #require(throws: StoreError.self) { try put() }.kind == .overtaken)
+            } else {
+                #expect(try put().version == .tag("t"))
+            }
+            #expect(setup.stub.requests.count == 1)
+        }
+    }
+
     // MARK: The log
 
     @Test("the heads of requests and replies can be logged, without secrets")
