@@ -32,6 +32,8 @@ final class EntityTagKind: Sendable {
         switch known.load(ordering: .relaxed) {
         case .nothing: known.store(isMD5 ? .isMD5 : .isOther, ordering: .relaxed)
         case .isMD5 where !isMD5: return Self.difference(digest, tag)
+        // Not by chance: the reply before was the odd one.
+        case .isOther where isMD5: known.store(.isMD5, ordering: .relaxed)
         case .isMD5, .isOther: break
         }
         return nil

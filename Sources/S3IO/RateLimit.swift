@@ -31,6 +31,8 @@ package final class RateLimit: Sendable {
     ///
     /// - Returns: Bytes per second.
     package func speed(bytes: Int, timeoutMs: Int) -> Int {
-        Int(max(bytesPerSecond, Double(bytes) / (Double(timeoutMs) / 2000)).rounded(.up))
+        // At the end of a start there may be no time left.
+        let halfSeconds = Double(max(1, timeoutMs)) / 2000
+        return Int(max(bytesPerSecond, Double(bytes) / halfSeconds).rounded(.up))
     }
 }

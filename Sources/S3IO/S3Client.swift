@@ -131,7 +131,7 @@ public final class S3Client: Sendable {
                 if better.status == error.status { throw better }
                 throw error
             }
-            return try attempt(request, what, timeoutMs: timeoutMs)
+            return try renewed(request, what, timeoutMs: timeoutMs)
         }
     }
 
@@ -142,7 +142,7 @@ public final class S3Client: Sendable {
         let seconds = clock.seconds
         let credentials = try signer.credentials()
         do throws(S3Error) {
-            return try attempt(request, what, timeoutMs: timeoutMs)
+            return try attempt(request, what, timeoutMs: timeoutMs, credentials)
         } catch {
             if error.isSkewed {
                 guard clock.learn(error.serverDate, used: seconds) else { throw error }
@@ -151,7 +151,7 @@ public final class S3Client: Sendable {
             }
         }
         do throws(S3Error) {
-            return try attempt(request, what, timeoutMs: timeoutMs)
+            return try attempt(request, what, timeoutMs: timeoutMs, try signer.credentials())
         } catch {
             if error.isSkewed { clock.forget() }
             throw error
@@ -159,10 +159,10 @@ public final class S3Client: Sendable {
     }
 
     private func attempt(
-        _ request: S3Request, _ what: String, timeoutMs: Int
+        _ request: S3Request, _ what: String, timeoutMs: Int, _ credentials: Credentials?
     ) throws(S3Error) -> S3Response {
         try waitForTurn(request, what)
-        let lines = try headerLines(request, at: clock.seconds)
+        let lines = headerLines(request, at: clock.seconds, credentials)
         let handle =
             pool.take()
             ?? CurlHandle(configuration.transport, userAgent: configuration.userAgent, cancelFlag)
@@ -181,7 +181,7 @@ public final class S3Client: Sendable {
         let response = outcome.response
         log(what, lines, outcome)
         let context = S3ErrorContext(
-            endpoint: configuration.endpoint, accessID: try signer.credentials()?.accessID)
+            endpoint: configuration.endpoint, accessID: credentials?.accessID)
         let isAnswered = outcome.code == CURLE_OK && response.status >= 100
         // A server in trouble may do better on a new connection; one that is busy will not.
         if isAnswered && (response.status < 500 || response.status == 503) { pool.give(handle) }
@@ -219,11 +219,17 @@ public final class S3Client: Sendable {
 
     /// The header lines of a request as of a date (seconds since 1970), signed.
     package func headerLines(_ request: S3Request, at seconds: Int) throws(S3Error) -> [String] {
+        headerLines(request, at: seconds, try signer.credentials())
+    }
+
+    private func headerLines(
+        _ request: S3Request, at seconds: Int, _ credentials: Credentials?
+    ) -> [String] {
         let payload = request.body ?? UnsafeRawBufferPointer(start: nil, count: 0)
         var lines = signer.lines(
             request, at: seconds,
             payloadHash: { Digest.hex(request.payloadHash ?? Digest.sha256(payload)) },
-            try signer.credentials())
+            credentials)
         // Not signed, because proxies rewrite it. No coding but s3backer's own is wanted.
         if request.method == .get { lines.append("Accept-Encoding: identity") }
         if request.method == .put || request.method == .post {

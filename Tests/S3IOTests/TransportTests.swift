@@ -63,6 +63,7 @@ import Testing
         #expect(limit.speed(bytes: 100, timeoutMs: 30_000) == 1000)
         // A body that would take longer than its request may goes faster.
         #expect(limit.speed(bytes: 60_000, timeoutMs: 30_000) == 4000)
+        for timeoutMs in [0, -5] { #expect(limit.speed(bytes: 1, timeoutMs: timeoutMs) == 2000) }
     }
 
     // MARK: Options of the connection
@@ -228,6 +229,20 @@ import Testing
                 #expect(setup.stub.requests.count == 2)
             }
         }
+    }
+
+    @Test("one odd reply to an upload does not end the comparison")
+    func learntAgain() throws {
+        let body = [UInt8](repeating: 7, count: ClientTests.blockSize)
+        let setup = try ClientTests.Setup(pauseMs: 1, sumMs: 20) { number, _ in
+            switch number {
+            case 0: Self.answer(Self.good, [])
+            case 1: Self.answer(body, [])
+            default: Self.answer(Self.good, Self.flipped)
+            }
+        }
+        for _ in 0..<2 { _ = try setup.put() }
+        #expect(try setup.getError().kind == .damaged)
     }
 
     @Test("what the server encrypts with other keys has other tags")
