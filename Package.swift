@@ -47,7 +47,8 @@ let package = Package(
 
         // Blocks in a bucket; the engine never imports these.
         .target(
-            name: "BlockCodec", dependencies: ["FileIO", "COpenSSL", "CZlib", "CZstd", "CLZ4"],
+            name: "BlockCodec",
+            dependencies: ["BlockStore", "FileIO", "COpenSSL", "CZlib", "CZstd", "CLZ4"],
             swiftSettings: strict),
         .target(
             name: "S3IO",
@@ -124,7 +125,7 @@ let package = Package(
             name: "BlockStoreTests", dependencies: ["BlockStore", "FileIO"],
             swiftSettings: strict),
         .testTarget(
-            name: "BlockCodecTests", dependencies: ["BlockCodec", "FileIO"],
+            name: "BlockCodecTests", dependencies: ["BlockCodec", "BlockStore", "FileIO"],
             swiftSettings: strict),
         .testTarget(
             name: "BlockCacheTests",
@@ -141,7 +142,7 @@ let package = Package(
         .executableTarget(
             name: "s3torture",
             dependencies: [
-                "S3IO", "BlockStore", "FileIO", "S3TestServers", "Simulation",
+                "S3IO", "BlockStore", "S3TestServers", "Simulation",
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/S3Torture", swiftSettings: strict),

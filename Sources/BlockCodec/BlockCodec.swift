@@ -1,3 +1,4 @@
+import BlockStore
 import FileIO
 
 /// Makes bodies of objects from blocks and the other way round. Calls come from any thread, take
@@ -74,9 +75,8 @@ public final class BlockCodec: Sendable {
 
     /// The number of a block in signatures, initialisation vectors and keys.
     package static func digits(_ block: UInt64) -> [UInt8] {
-        precondition(block >> 32 == 0)
-        let text = Array(String(block, radix: 16).utf8)
-        return [UInt8](repeating: 0x30, count: 8 - text.count) + text
+        precondition(block < BlockKeys.blocksMax)
+        return Array(BlockKeys.text(UInt32(block)).utf8)
     }
 
     // MARK: Encoding
@@ -97,18 +97,12 @@ public final class BlockCodec: Sendable {
         if let encryption {
             precondition(encryption.cipher.isSafe, "this cipher is for reading only")
             count = encryption.encrypt(block, buffer.mutableBytes, count: count)
-            signature = "\"\(Self.hex(encryption.sign(block, buffer.slice(0..<count))))\""
+            signature = "\"\(Digest.hex(encryption.sign(block, buffer.slice(0..<count))))\""
         }
         let layers = EncodingLayers(
             compression: compression?.algorithm, cipher: encryption?.cipher.name)
         return Encoded(
             buffer: buffer, count: count, encoding: layers.header ?? "", signature: signature)
-    }
-
-    private static func hex(_ bytes: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef".utf8)
-        let text = bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
-        return String(decoding: text, as: UTF8.self)
     }
 
     // MARK: Decoding

@@ -110,13 +110,10 @@ public protocol BlockStore: Sendable {
     var lateMs: UInt64 { get }
 
     /// Replaces a block. When it returns, the store has it for good.
-    /// - Parameter replacing: the version it must have now, else `.conflict` is thrown and nothing
-    ///   changed; nil: whatever it has. Only where `honorsConditions`.
-    func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
-    ) throws(StoreError) -> StoreOutcome
-
-    /// The same, with what helps.
+    /// - Parameters:
+    ///   - replacing: the version it must have now, else `.conflict` is thrown and nothing changed;
+    ///     nil: whatever it has. Only where `honorsConditions`.
+    ///   - hints: what helps.
     func put(
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
         _ hints: PutHints
@@ -144,12 +141,11 @@ public protocol BlockStore: Sendable {
 }
 
 extension BlockStore {
-    /// For stores that need no help.
+    /// Replaces a block, without help.
     public func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
-        _ hints: PutHints
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
     ) throws(StoreError) -> StoreOutcome {
-        try put(block, source, replacing: replacing)
+        try put(block, source, replacing: replacing, PutHints())
     }
 
     /// Replaces a block, whatever is there.

@@ -1,4 +1,5 @@
 import FileIO
+import Glibc
 import Synchronization
 
 /// Time as the guard needs it.
@@ -6,6 +7,18 @@ public protocol GuardClock: Sendable {
     var nowMs: UInt64 { get }
     /// Blocks.
     func sleep(ms: UInt64)
+}
+
+/// The time of day has no part in it.
+public struct MonotonicClock: GuardClock {
+    public init() {}
+
+    public var nowMs: UInt64 { Monotonic.nowMs }
+
+    public func sleep(ms: UInt64) {
+        let until = nowMs + ms
+        while nowMs < until { usleep(UInt32(min(until - nowMs, 1000)) * 1000) }
+    }
 }
 
 /// Makes a store usable that for a while shows what was there before a change: the "MD5 cache" of the
@@ -158,12 +171,6 @@ public final class ConsistencyGuard: BlockStore {
     }
 
     // MARK: Writing
-
-    public func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
-    ) throws(StoreError) -> StoreOutcome {
-        try put(block, source, replacing: replacing, PutHints())
-    }
 
     public func put(
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,

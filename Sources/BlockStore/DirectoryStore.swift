@@ -80,7 +80,8 @@ public final class DirectoryStore: BlockStore {
     }
 
     public func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
+        _ hints: PutHints
     ) throws(StoreError) -> StoreOutcome {
         precondition(source.count == blockSize)
         let name = name(of: block)

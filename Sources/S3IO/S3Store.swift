@@ -129,12 +129,6 @@ public final class S3Store: BlockStore {
     public var lateMs: UInt64 { 0 }
 
     public func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
-    ) throws(StoreError) -> StoreOutcome {
-        try put(block, source, replacing: replacing, PutHints())
-    }
-
-    public func put(
         _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
         _ hints: PutHints
     ) throws(StoreError) -> StoreOutcome {

@@ -1,3 +1,4 @@
+import BlockStore
 import CacheFile
 import FileIO
 import Journal
@@ -116,13 +117,13 @@ extension Base {
         switch kind {
         case .unknown: return "unknown"
         case .absent: return "absent"
-        case .md5: return "\"\(Text.hex(Array(bytes[..<16])))\""
+        case .md5: return "\"\(Digest.hex(Array(bytes[..<16])))\""
         case .multipart:
             let parts = bytes[16..<20].reversed().reduce(0) { $0 << 8 | Int($1) }
-            return "\"\(Text.hex(Array(bytes[..<16])))-\(parts)\""
+            return "\"\(Digest.hex(Array(bytes[..<16])))-\(parts)\""
         case .text:
             return Text.safe(String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self))
-        case .hashed: return "sha256 \(Text.hex(bytes))..."
+        case .hashed: return "sha256 \(Digest.hex(bytes))..."
         }
     }
 }

@@ -1,3 +1,4 @@
+import BlockStore
 import CacheFile
 
 extension Report {
@@ -35,9 +36,9 @@ extension Report {
         .object([
             ("formatMajor", .number(Int(sb.formatMajor))),
             ("formatMinor", .number(Int(sb.formatMinor))),
-            ("fileUUID", .string(Text.hex(sb.fileUUID))),
-            ("volumeUUID", .string(Text.hex(sb.volumeUUID))),
-            ("binding", .string(Text.hex(sb.binding))),
+            ("fileUUID", .string(Digest.hex(sb.fileUUID))),
+            ("volumeUUID", .string(Digest.hex(sb.volumeUUID))),
+            ("binding", .string(Digest.hex(sb.binding))),
             ("blockSize", .number(Int(sb.blockSize))),
             ("granuleSize", .number(Int(sb.granuleSize))),
             ("volumeBlocks", .number(sb.volumeBlocks)), ("slots", .number(sb.slotCount)),

@@ -1,3 +1,4 @@
+import BlockStore
 import CacheFile
 
 extension Report {
@@ -103,7 +104,7 @@ extension Report {
             line("format", "\(sb.formatMajor).\(sb.formatMinor)"),
             line("file UUID", Text.uuid(sb.fileUUID)),
             line("volume UUID", Text.uuid(sb.volumeUUID)),
-            line("binding", Text.hex(sb.binding)),
+            line("binding", Digest.hex(sb.binding)),
             line("granule", Text.size(UInt64(sb.granuleSize))),
             line("generation", "\(sb.generation)"),
             line("checkpoint", "number \(sb.checkpointSeq), LSN \(sb.checkpointLSN)"),

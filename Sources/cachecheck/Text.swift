@@ -1,3 +1,5 @@
+import BlockStore
+
 /// Numbers, times and foreign text for people.
 enum Text {
     /// `text` with everything that could steer a terminal written as `\u{..}`.
@@ -68,13 +70,9 @@ enum Text {
         return (year, month, dayOfYear - (153 * part + 2) / 5 + 1)
     }
 
-    static func hex(_ bytes: [UInt8]) -> String {
-        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    }
-
     static func uuid(_ bytes: [UInt8]) -> String {
         if bytes.allSatisfy({ $0 == 0 }) { return "none" }
-        let text = Array(hex(bytes))
+        let text = Array(Digest.hex(bytes))
         return [0..<8, 8..<12, 12..<16, 16..<20, 20..<32].map { String(text[$0]) }
             .joined(separator: "-")
     }

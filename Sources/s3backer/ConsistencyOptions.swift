@@ -66,13 +66,3 @@ extension ConsistencyGuard.Limits {
         }
     }
 }
-
-/// The time of day has no part in it.
-struct MonotonicClock: GuardClock {
-    var nowMs: UInt64 { Monotonic.nowMs }
-
-    func sleep(ms: UInt64) {
-        let until = nowMs + ms
-        while nowMs < until { usleep(UInt32(min(until - nowMs, 1000)) * 1000) }
-    }
-}

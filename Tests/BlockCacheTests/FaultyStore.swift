@@ -80,11 +80,12 @@ final class FaultyStore: BlockStore {
     }
 
     func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
+        _ hints: PutHints
     ) throws(StoreError) -> StoreOutcome {
         try check(isWrite: true, block)
         puts.add(1, ordering: .relaxed)
-        let outcome = try inner.put(block, source, replacing: replacing)
+        let outcome = try inner.put(block, source, replacing: replacing, hints)
         try checkAnswer(block)
         return outcome
     }

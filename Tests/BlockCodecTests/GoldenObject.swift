@@ -1,4 +1,5 @@
 import BlockCodec
+import BlockStore
 import Foundation
 import Testing
 
@@ -100,10 +101,6 @@ func kind(_ body: () throws -> Void) -> CodecError.Kind? {
     }
 }
 
-func hex(_ bytes: [UInt8]) -> String {
-    bytes.map { String(format: "%02x", $0) }.joined()
-}
-
 extension SecretBytes {
-    var hexText: String { withBytes { hex(Array($0)) } }
+    var hexText: String { withBytes { Digest.hex(Array($0)) } }
 }

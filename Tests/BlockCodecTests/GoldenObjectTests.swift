@@ -1,4 +1,5 @@
 import BlockCodec
+import BlockStore
 import Testing
 
 /// Objects of the real s3backer, byte for byte.
@@ -19,9 +20,9 @@ import Testing
         let cipher = try #require(try object.blockCipher())
         #expect(cipher.key.hexText == object.key)
         #expect(cipher.ivKey.hexText == object.ivkey)
-        #expect(hex(cipher.iv(object.block)).hasPrefix(try #require(object.iv)))
+        #expect(Digest.hex(cipher.iv(object.block)).hasPrefix(try #require(object.iv)))
         let signature = try object.body().withUnsafeBytes { cipher.sign(object.block, $0) }
-        #expect(hex(signature) == object.hmac)
+        #expect(Digest.hex(signature) == object.hmac)
         #expect(object.salt == object.bucket + "/" + object.prefix)
     }
 
@@ -122,7 +123,7 @@ import Testing
             let found = kind {
                 _ = try decode(
                     codec, 9, plain, encoding: "deflate, encrypt-" + cipher.name,
-                    signature: hex(signature))
+                    signature: Digest.hex(signature))
             }
             #expect(found == .damaged, "\(name)")
         }

@@ -66,7 +66,8 @@ private final class LateStore: BlockStore {
     func head(_ block: UInt64) throws(StoreError) -> ObjectVersion { Self.version(look(block)) }
 
     func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
+        _ hints: PutHints
     ) throws(StoreError) -> StoreOutcome { try change(block, source[0]) }
 
     func delete(_ block: UInt64, replacing: ObjectVersion?) throws(StoreError) -> StoreOutcome {

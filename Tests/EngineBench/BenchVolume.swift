@@ -31,7 +31,8 @@ struct SlowStore: BlockStore {
     var lateMs: UInt64 { 0 }
 
     func put(
-        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?
+        _ block: UInt64, _ source: UnsafeRawBufferPointer, replacing: ObjectVersion?,
+        _ hints: PutHints
     ) throws(StoreError) -> StoreOutcome {
         wait()
         return StoreOutcome(.tag("x"))

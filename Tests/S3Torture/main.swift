@@ -1,5 +1,4 @@
 import BlockStore
-import FileIO
 import Foundation
 import Logging
 import S3IO
@@ -31,11 +30,6 @@ private func store(_ url: String, _ server: TestServer, _ prefix: String) throws
     var limits = ConsistencyGuard.Limits(blocks: 1000, rememberMs: 0, writeDelayMs: 0)
     limits.retryPauseMs = 5
     return ConsistencyGuard(plain, limits, clock: MonotonicClock())
-}
-
-private struct MonotonicClock: GuardClock {
-    var nowMs: UInt64 { Monotonic.nowMs }
-    func sleep(ms: UInt64) { usleep(UInt32(ms) * 1000) }
 }
 
 private func settings() -> Torture.Settings? {

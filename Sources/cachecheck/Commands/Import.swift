@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlockStore
 import FileIO
 
 struct Import: Command {
@@ -82,13 +83,13 @@ struct Import: Command {
                 stream.line(
                     JSON.object([
                         ("block", .number(UInt64(entry.block))), ("state", .string(state)),
-                        ("slot", .number(entry.slot)), ("tag", .string(Text.hex(entry.tag))),
+                        ("slot", .number(entry.slot)), ("tag", .string(Digest.hex(entry.tag))),
                         ("cutOff", .bool(!cache.isWhole(entry))),
                     ]).text)
             } else {
                 stream.line(
                     "\(entry.block): \(state), slot \(entry.slot)"
-                        + (entry.isDirty ? "" : ", tag \(Text.hex(entry.tag))")
+                        + (entry.isDirty ? "" : ", tag \(Digest.hex(entry.tag))")
                         + (cache.isWhole(entry) ? "" : ", cut off"))
             }
         }

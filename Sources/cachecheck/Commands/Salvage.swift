@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlockStore
 import CacheFile
 import FileIO
 
@@ -98,9 +99,9 @@ struct Salvage: Command {
                         ("blockSize", .number(Int(sb.blockSize))),
                         ("blocks", .number(sb.volumeBlocks)),
                         ("granuleSize", .number(Int(sb.granuleSize))),
-                        ("volumeUUID", .string(Text.hex(sb.volumeUUID))),
-                        ("fileUUID", .string(Text.hex(sb.fileUUID))),
-                        ("binding", .string(Text.hex(sb.binding))),
+                        ("volumeUUID", .string(Digest.hex(sb.volumeUUID))),
+                        ("fileUUID", .string(Digest.hex(sb.fileUUID))),
+                        ("binding", .string(Digest.hex(sb.binding))),
                     ])
                 ),
                 ("endLSN", .number(subject.recovered.scan.end.lsn)),
