@@ -78,7 +78,7 @@ struct DirectoryLoad {
     private func join(_ seen: SlotTable.Seen) throws(CacheFileError) {
         let slot = seen.slot
         if seen.block == SlotTable.freeBlock {
-            throw Self.bad("ENT_STATE", slot, "free, in state \(seen.state)")
+            throw Self.bad("ENT_STATE", slot, "free, and not empty")
         }
         guard seen.block < geometry.volumeBlocks else {
             throw Self.bad("ENT_RANGE", slot, "block \(seen.block)")

@@ -372,7 +372,8 @@ public final class SlotTable {
     }
 
     /// Goes through the slots of a hot page in order, without looking each one up; used ones come
-    /// after `ahead` has heard of their blocks.
+    /// after `ahead` has heard of their blocks. So do those that say they are free and hold
+    /// something all the same: whoever takes such a slot would inherit it.
     @inline(__always)
     func scan<Failure: Error>(
         _ number: Int, ahead: (UInt64) -> Void, _ body: (Seen) throws(Failure) -> Void
@@ -387,13 +388,23 @@ public final class SlotTable {
             let entry = first + index * Geometry.hotEntrySize
             let block = UInt64(littleEndian: entry.load(as: UInt64.self))
             let word = UInt32(littleEndian: entry.load(fromByteOffset: 32, as: UInt32.self))
-            if block == Self.freeBlock && word & 0xff == 0 { continue }
+            if block == Self.freeBlock && word == 0 && Self.isEmpty(entry) { continue }
             try body(
                 Seen(
                     slot: slot, block: block, state: UInt8(truncatingIfNeeded: word),
                     flags: UInt8(truncatingIfNeeded: word >> 8),
                     baseKind: UInt8(truncatingIfNeeded: word >> 16)))
         }
+    }
+
+    /// Whether an entry has nothing but zeros between block number and checksum.
+    private static func isEmpty(_ entry: UnsafeRawPointer) -> Bool {
+        var bits = entry.load(fromByteOffset: 56, as: UInt32.self)
+        for offset in stride(from: 8, to: 56, by: 8) {
+            let word = entry.load(fromByteOffset: offset, as: UInt64.self)
+            bits |= UInt32(truncatingIfNeeded: word | word >> 32)
+        }
+        return bits == 0
     }
 
     /// A slot of a cold page whose bitmap has bits of granules that no block has.

@@ -217,6 +217,15 @@ struct DirectoryTests {
         #expect(try code { $0.setField(64 + 33, UInt8(2)) } == "ENT_STATE")
         #expect(try code { $0.setField(64 + 34, UInt8(6)) } == "ENT_STATE")
         #expect(try code { $0.setField(64, UInt64.max) } == "ENT_STATE")
+        // Whoever takes a free slot relies on finding nothing in it.
+        for offset in 8..<60 {
+            let found = try code {
+                $0.setBytes(64, Array(repeating: 0, count: 60))
+                $0.setField(64, UInt64.max)
+                $0.setField(64 + offset, UInt8(0x80))
+            }
+            #expect(found == "ENT_STATE", "byte \(offset)")
+        }
         #expect(try code(false) { $0.setField(64 + 8, UInt64(1)) } == "PAGE_BAD")
     }
 
