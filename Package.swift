@@ -165,7 +165,9 @@ let package = Package(
             path: "Tests/MountSupport", swiftSettings: strict),
         .testTarget(
             name: "S3MountTests",
-            dependencies: ["MountSupport", "TestSupport", "CacheFile", "S3TestServers", "CSys"],
+            dependencies: [
+                "MountSupport", "TestSupport", "BlockStore", "CacheFile", "S3TestServers", "CSys",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "MountTests",

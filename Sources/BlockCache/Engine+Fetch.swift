@@ -45,6 +45,7 @@ extension Engine {
         switch result {
         case .failure(let error): fetchFailed(task, fetch, error)
         case .success(let answer):
+            isStoreFailing = false
             switch task.kind {
             case .head: verified(task.block, fetch, answer)
             case .get: gotBlock(task.block, activity, fetch, answer)
@@ -56,11 +57,45 @@ extension Engine {
 
     private func fetchFailed(_ task: FetchTask, _ fetch: Fetch, _ error: StoreError) {
         statistics.storeErrors += 1
+        if task.kind == .head, error.kind == .temporary, configuration.servesUnverified {
+            storeFails(error)
+            for part in fetch.readers { resolve(part, fetched: nil) }
+            fetch.readers = []
+            if fetch.writer == nil, fetch.upload == nil { return }
+        }
         let failure = VolumeError(.store, error.message)
         log(.error, "block \(task.block) cannot be read from the store: \(error.message)")
         for part in fetch.readers { finish(part, failure) }
         if let op = fetch.writer { failWrite(op, failure) }
         if let upload = fetch.upload { retry(upload, error) }
+    }
+
+    // MARK: A store that does not answer
+
+    private static var probeEveryMs: UInt64 { 10_000 }
+
+    func storeFails(_ error: StoreError) {
+        if !isStoreFailing {
+            log(
+                .warning,
+                "the store does not answer; cached blocks that were not compared with it yet are "
+                    + "served as they are: \(error.message)")
+        }
+        isStoreFailing = true
+        storeProbeMs = now + Self.probeEveryMs
+    }
+
+    /// Whether a clean block from an earlier session is served although the store has not confirmed
+    /// it: nobody else has mounted the volume since, and the store does not answer. Now and then it is
+    /// asked whether it does again.
+    func servesUnverified(_ block: UInt64) -> Bool {
+        guard configuration.servesUnverified, isStoreFailing else { return false }
+        if now >= storeProbeMs {
+            storeProbeMs = now + Self.probeEveryMs
+            if active[block]?.fetch == nil { fetch(block, for: .patch) }
+        }
+        statistics.servedUnverified += 1
+        return true
     }
 
     /// The version of a block that a restart left is known: keep it, or drop it.
@@ -122,6 +157,7 @@ extension Engine {
         else { return false }
         if state.slots.state(slot) == .clean {
             isVerified[slot] = false
+            noteSurveyed(block)
             return true
         }
         uncertain.insert(block)

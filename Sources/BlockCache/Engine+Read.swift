@@ -17,7 +17,7 @@ extension Engine {
         let slot = state.slot(of: part.block)
         if let slot {
             isReferenced[slot] = true
-            if needsVerification(slot) { return miss(part) }
+            if needsVerification(slot), !servesUnverified(part.block) { return miss(part) }
         }
         let sources = part.granules.map { source(slot, part.block, $0) }
         if fetched == nil, sources.contains(where: { $0.isMissing }) { return miss(part) }

@@ -145,6 +145,7 @@ extension Engine {
         let upload = task.upload
         let block = upload.block
         guard let slot = state.slot(of: block), state.slots.state(slot) == .dirty else {
+            if isToBecomeLocal(block) { return resolveLocally(upload, over: answer.version) }
             return end(upload)
         }
         let seen = Base(answer.version)
@@ -180,7 +181,7 @@ extension Engine {
         if base.kind == .unknown, answer.version == .absent || !leftBehind.contains(block) {
             return go(upload, replacing: answer.version)
         }
-        becomeConflict(upload)
+        becomeConflict(upload, over: answer.version)
     }
 
     /// Nothing in the way: brings the block together and sends it.
@@ -188,57 +189,6 @@ extension Engine {
         uncertain.remove(upload.block)
         upload.seen = version
         snapshot(upload, fetched: nil)
-    }
-
-    // MARK: Conflicts
-
-    /// Somebody else has changed the object. The local content stays, readable and writable, and is
-    /// never uploaded until it is said which of the two counts.
-    private func becomeConflict(_ upload: Upload, isResumed: Bool = false) {
-        let block = upload.block
-        guard poison == nil, let slot = state.slot(of: block) else { return end(upload) }
-        let record = Record.clean(CleanRecord(slot: UInt32(slot), block: block, .conflict))
-        guard hasReserve(for: record, isResumed: isResumed) else {
-            return waitInReserve { [unowned self] in becomeConflict(upload, isResumed: true) }
-        }
-        append(record)
-        uncertain.remove(block)
-        failureCounts[block] = nil
-        confirmations[block] = nil
-        statistics.conflicts += 1
-        let text =
-            "block \(block): changed in the store by somebody else and here as well; "
-            + "kept here, not uploaded"
-        log(.error, text)
-        failRemoteSyncs(block, VolumeError(.store, text))
-        end(upload)
-    }
-
-    /// Which of the two contents of a block in conflict counts.
-    package enum Resolution {
-        /// The local one; it replaces this version.
-        case local(ObjectVersion)
-        /// The store's; the local one is given up.
-        case remote
-    }
-
-    /// Ends a conflict. Nothing happens when the block has none, or is in use.
-    package func resolve(_ block: UInt64, _ resolution: Resolution) {
-        guard poison == nil, let slot = state.slot(of: block),
-            state.slots.state(slot) == .conflict, active[block] == nil, canCarveOut(block),
-            journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true)
-        else { return }
-        switch resolution {
-        case .local(let version):
-            append(
-                .clean(
-                    CleanRecord(slot: UInt32(slot), block: block, asOf: 0, base: Base(version))))
-            queueDirty(block)
-        case .remote:
-            let record = CleanRecord(slot: UInt32(slot), block: block, .remote)
-            dropBlock(.clean(record), slot: slot, block: block)
-        }
-        pump()
     }
 
     /// Blocks that the store has, though the file calls them dirty (I18).

@@ -11,9 +11,14 @@ extension Engine {
         for slot in stride(from: geometry.slotCount - 1, through: 0, by: -1) {
             if state.slots.isFree(slot) {
                 freeSlots.append(UInt32(slot))
-            } else if state.slots.state(slot) == .dirty {
+                continue
+            }
+            switch state.slots.state(slot) {
+            case .dirty:
                 isVerified[slot] = true
                 adoptDirty(state.slots.block(slot))
+            case .conflict: adoptConflict(state.slots.block(slot))
+            default: isVerified[slot] = configuration.trustsCache
             }
         }
     }
@@ -126,6 +131,7 @@ extension Engine {
         let lsn = append(record)
         noteTouched(block, .all(geometry.granulesPerBlock))
         noteFreed(slot, lsn: lsn)
+        noteSurveyed(block)
         if isAbsent { absent.insert(block) }
     }
 

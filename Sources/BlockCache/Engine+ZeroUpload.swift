@@ -58,12 +58,13 @@ extension Engine {
 
     private func beginZeroRun() {
         guard !state.zeros.isEmpty, isUrgent || zeroDueMs <= now,
-            let extent = state.zeros.items.first(where: { !isHeld($0) })
+            let extent = state.zeros.items.first(where: { !isHeld($0) }),
+            let known = knownToDelete(extent.blocks)
         else { return }
         var todo: [UInt64] = []
         var block = extent.blocks.lowerBound
         var steps = configuration.trimStepsMax
-        while block < extent.blocks.upperBound, steps > 0, todo.count < Self.runBlocksMax {
+        while block < known, steps > 0, todo.count < Self.runBlocksMax {
             steps -= 1
             let passed = absent.passed(from: block)
             if passed > block {
@@ -73,7 +74,7 @@ extension Engine {
             if !absent.contains(block) { todo.append(block) }
             block += 1
         }
-        let end = min(block, extent.blocks.upperBound)
+        let end = min(block, known)
         zeroRun = ZeroRun(
             blocks: extent.blocks.lowerBound..<end, asOf: extent.lsn, todo: todo.reversed())
     }

@@ -25,6 +25,22 @@ public struct EngineConfiguration: Sendable {
     public var storeDeletesTogether = 1
     /// Somebody else may have written to the store since this file was last open.
     public var storeMayHaveChanged = false
+    /// nil: conflicts are kept until the user decides.
+    public var conflictPolicy: ConflictPolicy?
+    /// Clean blocks of an earlier session are not compared with the store.
+    public var trustsCache = false
+    /// While the store does not answer, clean blocks of an earlier session are served as they are.
+    public var servesUnverified = false
+    /// See `BlockStore`.
+    public var storeListsInOrder = false
+    /// Which blocks the store has is found out by listing them.
+    public var survey = SurveyExtent.none
+    /// List requests under way at a time.
+    public var surveysMax = 4
+    /// Blocks, or regions without cached blocks, that one event looks at for a survey.
+    public var surveyStepsMax = 65536
+    /// A trim of more blocks than this asks which of them there are before it deletes them.
+    public var listedToDelete: UInt64 = 64
     /// Blocks, or regions without cached blocks, that one event looks at for a trim or its deletes.
     public var trimStepsMax = 4096
     /// Most zero extents, if fewer than the ring has room for.
@@ -141,6 +157,16 @@ package final class Engine {
     /// Blocks with an upload given up since the last one that succeeded.
     var overtakenBlocks: Set<UInt64> = []
 
+    // MARK: Survey (Engine+Survey, Engine+SurveyAnswer)
+
+    var survey = Survey()
+
+    /// Conflicts that the policy is to end.
+    var unresolved: [UInt64] = []
+    /// The store has not answered the last question.
+    var isStoreFailing = false
+    var storeProbeMs: UInt64 = 0
+
     // MARK: Trims (Engine+Zero, Engine+ZeroUpload)
 
     /// Those whose blocks have not all been looked at.
@@ -176,6 +202,7 @@ package final class Engine {
         statistics.initialSize = cache.state.usedSlots
         statistics.ringBytes = cache.geometry.ringLength
         adoptSlots()
+        beginSurvey()
         pump()
     }
 
@@ -199,6 +226,8 @@ package final class Engine {
         guard poison == nil else { return }
         pumpSlots()
         pumpRoom()
+        pumpSurvey()
+        pumpConflicts()
         pumpUploads()
         pumpResize()
         pumpReclaim()
@@ -294,21 +323,4 @@ package final class Engine {
             poison != nil || !checkpointStage.isIdle || canCarry, "I9: no room left to carry")
         precondition(state.zeros.count <= geometry.ring.extentsMax, "I9: more than can be carried")
     }
-}
-
-/// Blocks known to be absent in the store and not cached: they read as zeros without asking.
-struct AbsentBlocks: ~Copyable {
-    private var words: [UInt64]
-
-    init(count: UInt64) { words = Array(repeating: 0, count: Int((count + 63) / 64)) }
-
-    func contains(_ block: UInt64) -> Bool { words[Int(block >> 6)] >> (block & 63) & 1 == 1 }
-    /// The first of the blocks from `block` on that is not known to be absent, as far as whole words
-    /// of the map can tell: a block, or where the next word begins.
-    func passed(from block: UInt64) -> UInt64 {
-        words[Int(block >> 6)] >> (block & 63) == UInt64.max >> (block & 63)
-            ? (block >> 6 + 1) << 6 : block
-    }
-    mutating func insert(_ block: UInt64) { words[Int(block >> 6)] |= 1 << (block & 63) }
-    mutating func remove(_ block: UInt64) { words[Int(block >> 6)] &= ~(1 << (block & 63)) }
 }

@@ -25,6 +25,7 @@ extension VolumeCache {
                 deletions.append(work)
                 if deletions.count == store.deletedTogether { postDeletions(&deletions) }
             case .upload, .settle: uploadLane.post(work)
+            case .survey: surveyLane.post(work)
             case .destage, .checkpoint, .markPoisoned, .move, .reserve, .truncate:
                 backgroundLane.post(work)
             case .read(let task):
@@ -120,6 +121,8 @@ extension VolumeCache {
         case .settle(let task):
             let answer = lookUp(task)
             return event { $0.settled(task, answer) }
+        case .survey(let task):
+            return survey(task)
         case .goOn(let trim):
             return event { $0.goOn(trim) }
         case .reply(let reply):
@@ -172,6 +175,30 @@ extension VolumeCache {
 
     // MARK: Store
 
+    private func survey(_ task: SurveyTask) -> [Work] {
+        do throws(StoreError) {
+            switch task.scope {
+            case .page(let range):
+                let answer = try store.listed(range)
+                return event { $0.surveyed(task, .success(answer)) }
+            case .part(let part):
+                try store.list(part) { blocks in
+                    var goesOn = false
+                    carryOut(event { goesOn = $0.surveyedSome(task, blocks) }, isLane: false)
+                    return goesOn
+                }
+                return event { $0.surveyedPart(task, nil) }
+            }
+        } catch {
+            return event { engine in
+                switch task.scope {
+                case .page: engine.surveyed(task, .failure(error))
+                case .part: engine.surveyedPart(task, error)
+                }
+            }
+        }
+    }
+
     private func ask(_ task: FetchTask) -> Result<Fetched, StoreError> {
         do throws(StoreError) {
             switch task.kind {
@@ -222,7 +249,7 @@ extension Engine {
         !dirtyQueue.isEmpty || !retryQueue.isEmpty || unsyncedSinceMs != nil
             || journal.sealed < journal.lastRecordLSN || state.slots.hasDirtyPages
             || resizeStage.isEmptying || !uploadsAnnounced.isEmpty || !waitingForSlot.isEmpty
-            || !state.zeros.isEmpty
+            || !state.zeros.isEmpty || survey.isBusy || !unresolved.isEmpty
     }
 
     /// Every block is in the store and nothing is under way.

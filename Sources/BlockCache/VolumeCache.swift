@@ -8,8 +8,17 @@ public struct VolumeConfiguration: Sendable {
     public var writeDelayMs = 250
     public var uploadThreads = 20
     public var fetchThreads = 8
+    /// How much of the store is listed after the start, and how many requests do so at a time.
+    public var survey = SurveyExtent.none
+    public var surveyThreads = 4
     /// Nothing is sent to the store.
     public var isReadOnly = false
+    /// Somebody else may have mounted the volume since the cache file was last used.
+    public var storeMayHaveChanged = false
+    /// See `EngineConfiguration`.
+    public var trustsCache = false
+    public var servesUnverified = false
+    public var conflictPolicy: ConflictPolicy?
     /// A test instrument: see `PhaseFile`.
     public var phaseFile: String?
 
@@ -50,6 +59,7 @@ public final class VolumeCache: @unchecked Sendable {
     let fetchLane = Lane()
     let uploadLane = Lane()
     let backgroundLane = Lane()
+    let surveyLane = Lane()
     private var timer: Worker?
 
     /// Starts no thread.
@@ -72,6 +82,13 @@ public final class VolumeCache: @unchecked Sendable {
         policy.storeHonorsConditions = store.honorsConditions
         policy.storeLateMs = store.lateMs
         policy.storeDeletesTogether = store.deletedTogether
+        policy.storeListsInOrder = store.listsInOrder
+        policy.survey = configuration.survey
+        policy.storeMayHaveChanged = configuration.storeMayHaveChanged
+        policy.trustsCache = configuration.trustsCache
+        policy.servesUnverified = configuration.servesUnverified
+        policy.conflictPolicy = configuration.conflictPolicy
+        policy.surveysMax = max(1, configuration.surveyThreads)
         engine = Engine(cache: cache, configuration: policy, now: Monotonic.nowMs)
         phases = configuration.phaseFile.flatMap { PhaseFile($0) }
     }
@@ -85,6 +102,9 @@ public final class VolumeCache: @unchecked Sendable {
             carryOut($0, isLane: true)
         }
         backgroundLane.start(name: "destage", threads: 2) { [self] in
+            carryOut($0, isLane: true)
+        }
+        surveyLane.start(name: "list", threads: max(1, configuration.surveyThreads)) { [self] in
             carryOut($0, isLane: true)
         }
         timer = Worker(name: "timer") { [self] in runTimer() }
@@ -260,6 +280,7 @@ public final class VolumeCache: @unchecked Sendable {
         fetchLane.close()
         uploadLane.close()
         backgroundLane.close()
+        surveyLane.close()
         lock.withLock {
             isClosed = true
             lock.broadcast()

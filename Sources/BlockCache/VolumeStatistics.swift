@@ -22,11 +22,15 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var verified = 0
     public var mismatch = 0
     public var conflicts = 0
+    /// Reads answered from blocks that could not be compared with the store.
+    public var servedUnverified = 0
 
     // Counters: store.
     public var storeGets = 0
     public var storePuts = 0
     public var storeDeletes = 0
+    /// Answers to questions which blocks there are.
+    public var storeLists = 0
     public var zeroBlocksRead = 0
     public var zeroBlocksWritten = 0
     public var storeErrors = 0

@@ -33,6 +33,8 @@ package enum Work {
     case upload(UploadTask)
     /// Ask the store what it has of a block that is to be sent, then `settled`.
     case settle(SettleTask)
+    /// Ask the store which blocks it has.
+    case survey(SurveyTask)
     /// Nothing: `goOn`, which looks at the next blocks of a long trim.
     case goOn(Trim)
     /// Call it.

@@ -81,6 +81,20 @@ public struct ListedBlock: Sendable, Equatable {
     }
 }
 
+/// The blocks of a range that have an object, as far as one request tells.
+public struct ListedRange: Sendable, Equatable {
+    /// In ascending order.
+    public let blocks: [ListedBlock]
+    /// Every block before this one, from the beginning of the range on, that is not named had no
+    /// object. Behind the beginning, so that asking on from here comes to an end.
+    public let end: UInt64
+
+    public init(_ blocks: [ListedBlock], end: UInt64) {
+        self.blocks = blocks
+        self.end = end
+    }
+}
+
 /// A place for the numbered blocks of one volume, all of one size. A missing block is zeros.
 ///
 /// Every call blocks until the store answered and may come from many threads at once, for
@@ -138,6 +152,16 @@ public protocol BlockStore: Sendable {
     func list(
         _ part: ListPart, _ page: ([ListedBlock]) -> Bool
     ) throws(StoreError)
+
+    /// Whether `listed` takes no longer for a range than for the blocks it names, and shows what was
+    /// changed before it was called.
+    var listsInOrder: Bool { get }
+
+    /// Tells of the blocks of a range that have an object, from its beginning on, some thousand at
+    /// most. Blocks that change meanwhile may be told of either way. Only where `listsInOrder`.
+    ///
+    /// - Parameter range: Not empty.
+    func listed(_ range: Range<UInt64>) throws(StoreError) -> ListedRange
 }
 
 extension BlockStore {
@@ -178,6 +202,12 @@ extension BlockStore {
             target.copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer.bytes[range]))
         }
         return .content(version)
+    }
+
+    public var listsInOrder: Bool { false }
+
+    public func listed(_ range: Range<UInt64>) throws(StoreError) -> ListedRange {
+        throw StoreError(.permanent, "the store cannot list a range")
     }
 
     public var deletedTogether: Int { 1 }

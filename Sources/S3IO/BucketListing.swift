@@ -66,11 +66,14 @@ struct BucketListing {
     }
 
     /// - Parameter body: Gets the blocks of each page; returns false to stop.
-    mutating func run(_ body: ([ListedBlock]) -> Bool) throws(S3Error) {
+    /// - Returns: Whether there are no more than `body` got.
+    @discardableResult
+    mutating func run(_ body: ([ListedBlock]) -> Bool) throws(S3Error) -> Bool {
         while true {
             let page = try next()
-            if !page.blocks.isEmpty && !body(page.blocks) { return }
-            guard page.isTruncated, try advance(page) else { return }
+            let isStopped = !page.blocks.isEmpty && !body(page.blocks)
+            guard page.isTruncated, try advance(page) else { return true }
+            if isStopped { return false }
         }
     }
 

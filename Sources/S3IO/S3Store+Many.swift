@@ -17,6 +17,31 @@ extension S3Store {
         }
     }
 
+    /// Names with a hash stand in the order of the hash.
+    public var listsInOrder: Bool { !keys.isHashed }
+
+    public func listed(_ range: Range<UInt64>) throws(StoreError) -> ListedRange {
+        precondition(!range.isEmpty && range.upperBound <= keys.blockCount && !keys.isHashed)
+        let bounds = UInt32(range.lowerBound)...UInt32(range.upperBound - 1)
+        var listing = BucketListing(client: client, keys: keys, bounds: bounds, habits: habits)
+        var found: [ListedBlock] = []
+        let isComplete: Bool
+        do throws(S3Error) {
+            isComplete = try listing.run { blocks in
+                found = blocks
+                return false
+            }
+        } catch {
+            throw StoreError(error.isTemporary ? .temporary : .permanent, error.message)
+        }
+        // What is not named between two names is taken for absent, so they have to be in order.
+        for (block, next) in zip(found, found.dropFirst()) where block.block >= next.block {
+            throw StoreError(.permanent, "the server lists names in no order")
+        }
+        let end = found.last.map { $0.block + 1 }
+        return ListedRange(found, end: isComplete ? range.upperBound : end ?? range.upperBound)
+    }
+
     // MARK: Deletion
 
     private static let namedTogether = 1000

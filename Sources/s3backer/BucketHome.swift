@@ -49,17 +49,20 @@ final class BucketHome: VolumeHome {
         try VolumeChecks.compare(
             cached, plan, sizes, uuid: found?.uuid, place: objects.place(of: VolumeObject.name))
         let before = try asked { () throws(S3Error) in try objects.readToken() }
+        let continuity = VolumeClaim.Continuity(token: before?.value, of: cached)
         let value = try choose(before, cached)
         try checkEncoding(sizes)
         if plan.isReadOnly {
             let none = [UInt8](repeating: 0, count: 16)
-            return VolumeClaim(sizes: sizes, volumeUUID: found?.uuid ?? none)
+            return VolumeClaim(
+                sizes: sizes, volumeUUID: found?.uuid ?? none, continuity: continuity)
         }
         do throws(StartupError) {
             try setToken(value, before)
             let uuid = try settleIdentity(found, sizes, cached)
             learnConditions()
-            return VolumeClaim(sizes: sizes, volumeUUID: uuid, mountToken: value)
+            return VolumeClaim(
+                sizes: sizes, volumeUUID: uuid, mountToken: value, continuity: continuity)
         } catch {
             abandon(hasDirty: isTakenOver, isBound: false)
             throw error

@@ -104,10 +104,18 @@ struct CacheOpening {
         for warning in cache.warnings { logger.warning("\(warning)") }
         if let summary = cache.recoverySummary { logger.notice("\(summary)") }
         if cache.conflictBlocks > 0 {
+            let fate =
+                switch plan.reload.conflictPolicy {
+                case nil:
+                    "they are kept here and not uploaded; cachecheck list shows them, "
+                        + "--resolveConflicts=local|remote decides"
+                case .local: "those here are uploaded now (--resolveConflicts=local)"
+                case .remote: "those here are given up now (--resolveConflicts=remote)"
+                }
             logger.error(
                 """
                 \(path): \(cache.conflictBlocks) blocks were changed here and by somebody else in \
-                the store; they are kept here and not uploaded
+                the store; \(fate)
                 """)
         }
         logger.info(

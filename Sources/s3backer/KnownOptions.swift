@@ -6,6 +6,7 @@ enum KnownOptions {
         "vhost", "no-vhost", "ssl", "insecure", "http11", "noCurlCache", "debug-http",
         "accessEC2IAM-IMDSv2", "accessContainer", "blockHashPrefix", "rrs",
         "erase", "dry-run", "reset-mounted-flag",
+        "listBlocks", "blockCacheNoVerify",
     ]
 
     /// Taken by this program, with a value.
@@ -18,6 +19,7 @@ enum KnownOptions {
         "ipTOS", "maxUploadSpeed", "maxDownloadSpeed",
         "compress-level", "password", "passwordFile", "keyLength", "defaultContentEncoding",
         "storageClass", "sse", "sse-key-id", "md5CacheSize", "md5CacheTime", "minWriteDelay",
+        "listBlocksThreads", "resolveConflicts",
     ]
 
     /// Taken by this program, with a value or without.
@@ -30,9 +32,9 @@ enum KnownOptions {
     /// Options of the real s3backer that this build does not have.
     static let missing: Set<String> = [
         "blockCacheFileAdvise",
-        "blockCacheMaxDirty", "blockCacheNoVerify", "blockCacheNumProtected",
+        "blockCacheMaxDirty", "blockCacheNumProtected",
         "blockCacheRecoverDirtyBlocks", "blockCacheSync", "blockCacheTimeout",
-        "configFile", "directIO", "listBlocks", "listBlocksThreads", "nbd", "nbd-flag", "nbd-param",
+        "configFile", "directIO", "nbd", "nbd-flag", "nbd-param",
         "noAutoDetect", "readAhead", "readAheadTrigger", "sharedDiskMode", "statsFileMirror",
         "statsFileMirrorInterval", "test-delays", "test-discard", "test-errors",
     ]

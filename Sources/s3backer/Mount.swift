@@ -71,7 +71,7 @@ struct Mount {
             home.abandon(hasDirty: locked != nil, isBound: locked != nil)
             throw error
         }
-        let volume = makeVolume(cache, store)
+        let volume = makeVolume(cache, store, claim)
         let stop = Stop(plan, volume: volume, cache: cache, home: home, logger: logger)
         let engine = FuseEngine(
             plan: plan, volume: volume, logger: logger
@@ -100,14 +100,40 @@ struct Mount {
         return ConsistencyGuard(store, limits, clock: MonotonicClock())
     }
 
-    private func makeVolume(_ cache: OpenedCache, _ store: any BlockStore) -> VolumeCache {
+    private func makeVolume(
+        _ cache: OpenedCache, _ store: any BlockStore, _ claim: VolumeClaim
+    ) -> VolumeCache {
         var configuration = VolumeConfiguration()
         configuration.writeDelayMs = plan.writeDelayMs
         configuration.uploadThreads = plan.uploadThreads
         configuration.isReadOnly = plan.isReadOnly
         configuration.phaseFile = plan.phaseFile
+        configuration.storeMayHaveChanged = claim.continuity != .unbroken
+        configuration.servesUnverified = claim.continuity == .unbroken && plan.cacheFile != nil
+        configuration.conflictPolicy = plan.reload.conflictPolicy
+        configuration.trustsCache = trustsCache(claim)
+        configuration.survey = surveyExtent
+        configuration.surveyThreads = plan.reload.listThreads
         return VolumeCache(
             cache: cache, store: store, configuration: configuration, logger: logger)
+    }
+
+    /// Lists that may lag behind are asked for only by those who want them.
+    private var surveyExtent: SurveyExtent {
+        if plan.reload.listsAll { return .all }
+        guard case .bucket = plan.source, plan.consistency == nil else { return .none }
+        return .cached
+    }
+
+    private func trustsCache(_ claim: VolumeClaim) -> Bool {
+        guard plan.reload.trustsCache else { return false }
+        guard claim.continuity == .broken else { return true }
+        logger.warning(
+            """
+            --blockCacheNoVerify: \(plan.description) has been mounted by others since; the blocks \
+            in the cache file are verified all the same
+            """)
+        return false
     }
 
     /// Starts the volume's threads with all signals blocked, so that only this thread gets them.

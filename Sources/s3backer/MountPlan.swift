@@ -43,6 +43,7 @@ struct MountPlan: Equatable {
     var gid: UInt32
     /// For services that show changes late; nil: this one does not.
     var consistency: ConsistencyGuard.Limits?
+    var reload: ReloadPlan
     var isReadOnly: Bool
     /// Mount whatever the sizes or the token in the bucket say.
     var isForced: Bool

@@ -73,6 +73,9 @@ struct Options: ParsableCommand {
     @OptionGroup(title: "Consistency Options")
     var consistency: ConsistencyOptions
 
+    @OptionGroup(title: "Reload and Listing")
+    var reload: ReloadOptions
+
     @OptionGroup(title: "Maintenance")
     var maintenance: MaintenanceOptions
 

@@ -55,6 +55,7 @@ struct Validation {
             uid: try readOwner("uid", options.uid, default: getuid()),
             gid: try readOwner("gid", options.gid, default: getgid()),
             consistency: try consistency(volume),
+            reload: try options.reload.plan(hasCacheFile: cacheFile != nil),
             isReadOnly: options.readOnly,
             isForced: options.force,
             isQuiet: options.quiet,

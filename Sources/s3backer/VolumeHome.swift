@@ -9,6 +9,27 @@ struct VolumeClaim {
     var volumeUUID: [UInt8]
     /// Value of the mount token that was set; nil: none was.
     var mountToken: UInt32?
+    var continuity = Continuity.unbroken
+
+    /// Whether others may have mounted the volume since the cache file was last used, as far as its
+    /// token tells. Without a file, or without tokens, there is nothing that could be out of date.
+    enum Continuity {
+        /// Nobody has: the token is the file's.
+        case unbroken
+        /// There is no token: the mount before this one ended cleanly, and who came then did so, too.
+        case unknown
+        /// Somebody has: the token is another one.
+        case broken
+
+        init(token: UInt32?, of cached: LockedCacheFile?) {
+            switch (token, cached) {
+            case (_, nil): self = .unbroken
+            case (nil, _): self = .unknown
+            case (let token?, let cached?):
+                self = UInt64(token) == cached.mountToken ? .unbroken : .broken
+            }
+        }
+    }
 }
 
 /// The place where a volume's blocks are: knows its sizes and identity, and who has it mounted.

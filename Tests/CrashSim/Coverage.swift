@@ -29,6 +29,8 @@ package enum Mark: Int, CaseIterable, Sendable {
     case writtenInExtent, evictedInExtent, crashLongTrim, crashWithExtents
     case grew, shrank, growthRefused, moved, cutOffByMount
     case checkpoints, continued, cleanStops, stopsWithDirty, poisoned, markedPoisoned
+    // What lists of the store were good for.
+    case lists, listFailures, verifiedByList
     // What became of a disk that lied.
     case damagedHistories, damageRefused, damageSurvived, damageLivedWith
     case damagedEnd, storeAhead

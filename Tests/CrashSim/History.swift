@@ -7,11 +7,13 @@ import Simulation
 /// Random histories: one seed, one world, several sessions, many crash images.
 package enum History {
     /// Runs one. The violation, if any, names the step.
+    /// - Parameter listsStore: Which blocks the store has is found out by listing them.
     package static func run(
-        seed: UInt64, steps: Int = 400, keepsLog: Bool = false
+        seed: UInt64, steps: Int = 400, listsStore: Bool = false, keepsLog: Bool = false
     ) throws -> (coverage: Coverage, violation: Violation?, log: [String]) {
         var random = SeededRandom(seed: seed)
-        let plan = WorldPlan(&random)
+        var plan = WorldPlan(&random)
+        if listsStore { plan.addSurvey(&random) }
         let world = try SimWorld(plan, seed: random.next())
         world.keepsLog = keepsLog
         world.coverage.histories = 1

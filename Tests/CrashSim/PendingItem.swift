@@ -18,6 +18,7 @@ final class PendingItem {
         case fetch(FetchTask)
         case upload(UploadTask)
         case settle(SettleTask)
+        case survey(SurveyTask)
         case goOn(Trim)
         case move(MoveTask)
         case reserve(ReserveTask)
@@ -33,6 +34,8 @@ final class PendingItem {
     var fetched: Result<Fetched, StoreError>?
     var uploaded: Result<StoreOutcome, StoreError>?
     var settled: Result<Settled, StoreError>?
+    /// What the store said that has not been told yet.
+    var listing: Result<ListedRange, StoreError>?
     /// First error of its writes.
     var error: FileError?
 
@@ -43,7 +46,7 @@ final class PendingItem {
         switch (kind, pace) {
         case (.slot, .slowSlots), (.destage, .slowSlots), (.move, .slowSlots), (.flush, .slowFlush),
             (.group, .slowGroups), (.fetch, .slowStore), (.upload, .slowStore),
-            (.settle, .slowStore),
+            (.settle, .slowStore), (.survey, .slowStore),
             (.checkpoint, .slowCheckpoint), (.markPoisoned, .slowCheckpoint),
             (.reserve, .slowCheckpoint), (.truncate, .slowCheckpoint):
             true
@@ -69,7 +72,7 @@ final class PendingItem {
         case .move: return isPerformed ? .crashMove : nil
         case .reserve: return .crashReserving
         case .truncate: return .crashTruncating
-        case .read, .checkpoint, .markPoisoned, .fetch, .settle: return nil
+        case .read, .checkpoint, .markPoisoned, .fetch, .settle, .survey: return nil
         }
     }
 }

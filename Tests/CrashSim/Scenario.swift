@@ -62,7 +62,7 @@ extension SimWorld {
         switch (item.kind, name) {
         case (.group, .group), (.flush, .flush), (.read, .read), (.destage, .destage),
             (.checkpoint, .checkpoint), (.fetch, .fetch), (.upload, .upload),
-            (.settle, .settle), (.move, .move):
+            (.settle, .settle), (.move, .move), (.survey, .survey):
             return true
         case (.slot(let write), .userSlot):
             if case .user = write.purpose { return true }
@@ -76,6 +76,7 @@ extension SimWorld {
 
     enum ItemName {
         case group, flush, userSlot, fill, read, destage, checkpoint, fetch, upload, settle, move
+        case survey
     }
 
     func first(_ name: ItemName) throws(Violation) -> PendingItem {

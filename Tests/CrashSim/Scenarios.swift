@@ -47,6 +47,10 @@ package enum Scenario: String, CaseIterable, Sendable {
     case blockMovesWithPatches = "R12"
     case growthRefused = "R13"
     case shrinkingCalledOff = "R14"
+    case blockLeavesSlotUnderList = "L1"
+    case absentBlockIsSentAtOnce = "L2"
+    case verifiedByList = "L3"
+    case trimOfAbsentBlocks = "L4"
 
     package func run() throws {
         switch self {
@@ -91,6 +95,10 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .blockMovesWithPatches: try r12()
         case .growthRefused: try r13()
         case .shrinkingCalledOff: try r14()
+        case .blockLeavesSlotUnderList: try l1()
+        case .absentBlockIsSentAtOnce: try l2()
+        case .verifiedByList: try l3()
+        case .trimOfAbsentBlocks: try l4()
         }
     }
 

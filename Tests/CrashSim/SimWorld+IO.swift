@@ -38,6 +38,7 @@ extension SimWorld {
         case .fetch(let task): advance(item, task)
         case .upload(let task): advance(item, task)
         case .settle(let task): advance(item, task)
+        case .survey(let task): advance(item, task)
         case .goOn(let trim): end(item) { engine.goOn(trim) }
         case .move(let task): advance(item, task)
         case .reserve(let task):

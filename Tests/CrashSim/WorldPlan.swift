@@ -33,6 +33,9 @@ package struct WorldPlan {
     /// Uploads of what has been written anew meanwhile may be cut off.
     package var givesUpOvertaken = false
 
+    /// Blocks in a page of a list.
+    package var listedTogether = 1000
+
     package init() {}
 
     package init(_ random: inout SeededRandom) {

@@ -16,11 +16,16 @@ struct CrashSimulationTests {
     #endif
 
     /// Histories of these seeds, on every core; what they are does not depend on their order.
-    private func run(_ seeds: Range<UInt64>) throws -> (Coverage, [Violation]) {
+    private func run(
+        _ seeds: Range<UInt64>, listsStore: Bool = false
+    ) throws -> (Coverage, [Violation]) {
         let total = Mutex(
             (coverage: Coverage(), violations: [Violation](), error: (any Error)?.none))
         DispatchQueue.concurrentPerform(iterations: seeds.count) { index in
-            let result = Result { try History.run(seed: seeds.lowerBound + UInt64(index)) }
+            let result = Result {
+                try History.run(
+                    seed: seeds.lowerBound + UInt64(index), listsStore: listsStore)
+            }
             total.withLock { total in
                 switch result {
                 case .success(let history):
@@ -57,10 +62,23 @@ struct CrashSimulationTests {
             but: [
                 .pageMateUsed: 1, .crashPadWrite: 1, .evictedInExtent: 1, .storeAhead: 1,
                 .destagedBad: 1, .readRefused: 10, .writeRefused: 10,
+                .lists: 0, .listFailures: 0, .verifiedByList: 0,
             ])
         #expect(missing.isEmpty, "branches that the histories no longer reach")
         let cells = total.missingCells(Self.imagesMin / 3000)
         #expect(cells.isEmpty, "records that no longer meet these branches of recovery")
+    }
+
+    @Test("nor where the store is listed meanwhile")
+    func listedStores() throws {
+        let (total, violations) = try run(1..<513, listsStore: true)
+        for violation in violations.prefix(5) { Issue.record("\(violation)") }
+        print(
+            "CRASHSIM listed lists=\(total[.lists]) failed=\(total[.listFailures]) "
+                + "verified=\(total[.verifiedByList]) images=\(total.images)")
+        #expect(total[.lists] > 5000)
+        #expect(total[.listFailures] > 500)
+        #expect(total[.verifiedByList] > 1000)
     }
 
     @Test("every subset of the unsynced writes of small worlds recovers", arguments: 1...8)

@@ -94,6 +94,43 @@ import Testing
         #expect(parts == expected)
     }
 
+    @Test("ranges, one page after the other: what is not named is absent", arguments: [1, 2, 1000])
+    func ranges(most: Int) throws {
+        let numbers: [UInt64] = [0, 1, 9, 255, 256, 998, 999]
+        let keys =
+            numbers.map { BlockKeys(prefix: "p/").key($0) } + ["p/0000000a/b", "p/00000200x"]
+        let setup = try ClientTests.Setup { _, request in
+            Self.answer(keys, most: most, request)
+        }
+        let store = S3Store(client: setup.client, prefix: "p/", blockSize: 4096, blockCount: 1000)
+        #expect(store.listsInOrder)
+        for range in [0..<1000, 1..<256, 2..<9, 9..<10, 257..<998, 999..<1000] as [Range<UInt64>] {
+            var found: [UInt64] = []
+            var left = range
+            while !left.isEmpty {
+                let page = try store.listed(left)
+                try #require(page.end > left.lowerBound && page.end <= left.upperBound)
+                #expect(page.blocks.allSatisfy { $0.block < page.end && left.contains($0.block) })
+                found += page.blocks.map(\.block)
+                left = page.end..<left.upperBound
+            }
+            #expect(found == numbers.filter { range.contains($0) })
+        }
+    }
+
+    @Test("a page in no order is refused where what is not named would be absent")
+    func noOrder() throws {
+        let setup = try ClientTests.Setup { _, _ in
+            .status(
+                200,
+                Self.document(
+                    Self.entry("p/00000005") + Self.entry("p/00000003"), isTruncated: false))
+        }
+        let store = S3Store(client: setup.client, prefix: "p/", blockSize: 4096, blockCount: 1000)
+        let error = try #require(throws: StoreError.self) { try store.listed(0..<1000) }
+        #expect(error.message.contains("in no order"))
+    }
+
     @Test("hashed names, in parts", arguments: [1, 3, 1000])
     func hashed(most: Int) throws {
         let keys = BlockKeys(prefix: "p/", isHashed: true)

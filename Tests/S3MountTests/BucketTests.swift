@@ -122,11 +122,11 @@ struct BucketTests {
         let server = try TestServer.moto(buckets: ["bkt"])
         defer { server.stop() }
         let daemon = try MountedDaemon()
-        try daemon.start(server.options + Self.sizes, "bkt")
         _ = try server.request("PUT", "bkt/00000002", body: [UInt8](repeating: 1, count: 4095))
         _ = try server.request(
             "PUT", "bkt/00000003", headers: ["Content-Encoding: deflate"],
             body: [UInt8](repeating: 1, count: 4096))
+        try daemon.start(server.options + Self.sizes, "bkt")
         let fd = open(daemon.file, O_RDONLY)
         defer { close(fd) }
         var buffer = [UInt8](repeating: 9, count: 4096)

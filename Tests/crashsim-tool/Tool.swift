@@ -11,10 +11,10 @@ private func report(_ signal: Int32) {
 }
 
 private let usage = """
-    crashsim [--seconds N] [--seed S] [--histories N] [--steps N] [--log] [--go-on]
+    crashsim [--seconds N] [--seed S] [--histories N] [--steps N] [--lists] [--log] [--go-on]
     crashsim --scenarios
     Runs random histories of the cache engine with crashes, from seed S on, until the time is up.
-    Exit status 1 with seed and step of the first promise that was broken.
+    With --lists only worlds whose store is listed. Exit status 1 with seed and step of the first promise that was broken.
     """
 
 /// Runs the named scenarios.
@@ -38,11 +38,14 @@ func runTool(_ arguments: [String]) -> Int32 {
         "--seconds": 10, "--seed": 1, "--histories": .max, "--steps": 400,
     ]
     var keepsLog = false
+    var listsStore = false
     var goesOn = false
     var rest = arguments[...]
     while let name = rest.popFirst() {
         if name == "--log" {
             keepsLog = true
+        } else if name == "--lists" {
+            listsStore = true
         } else if name == "--scenarios" {
             return runScenarios()
         } else if name == "--go-on" {
@@ -64,7 +67,8 @@ func runTool(_ arguments: [String]) -> Int32 {
         currentSeed = seed
         do {
             let result = try History.run(
-                seed: seed, steps: Int(values["--steps"] ?? 400), keepsLog: keepsLog)
+                seed: seed, steps: Int(values["--steps"] ?? 400), listsStore: listsStore,
+                keepsLog: keepsLog)
             total.add(result.coverage)
             if let violation = result.violation {
                 for line in result.log { print(line) }

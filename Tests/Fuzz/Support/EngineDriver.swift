@@ -124,6 +124,7 @@ final class EngineDriver {
                     bytes.withUnsafeBytes { Settled(version: version(task.block), content: $0) }
                 } ?? Settled(version: .absent, content: nil)
             engine.settled(task, .success(settled))
+        case .survey: preconditionFailure("no survey was asked for")
         case .goOn(let trim): engine.goOn(trim)
         case .reply(let body): body()
         case .log: break

@@ -1,0 +1,127 @@
+// Blocks that somebody else has changed in the store while they were dirty here. The local content
+// stays, readable and writable, and is never uploaded until it is said which of the two counts.
+
+import BlockStore
+import CacheFile
+import Journal
+
+/// What is done with conflicts.
+public enum ConflictPolicy: String, Sendable, CaseIterable {
+    /// The content here replaces that in the store.
+    case local
+    /// The content here is given up.
+    case remote
+}
+
+extension Engine {
+    /// A block is in conflict since an earlier mount.
+    func adoptConflict(_ block: UInt64) {
+        if configuration.conflictPolicy != nil { unresolved.append(block) }
+    }
+
+    func becomeConflict(_ upload: Upload, over version: ObjectVersion, isResumed: Bool = false) {
+        let block = upload.block
+        guard poison == nil, let slot = state.slot(of: block) else { return end(upload) }
+        let record = Record.clean(CleanRecord(slot: UInt32(slot), block: block, .conflict))
+        guard hasReserve(for: record, isResumed: isResumed) else {
+            return waitInReserve { [unowned self] in
+                becomeConflict(upload, over: version, isResumed: true)
+            }
+        }
+        append(record)
+        uncertain.remove(block)
+        failureCounts[block] = nil
+        confirmations[block] = nil
+        statistics.conflicts += 1
+        let text = "block \(block): changed in the store by somebody else and here as well; "
+        guard configuration.conflictPolicy == nil else {
+            log(.warning, text + "resolved as --resolveConflicts says")
+            unresolved.append(block)
+            return end(upload)
+        }
+        log(.error, text + "kept here, not uploaded")
+        failRemoteSyncs(block, VolumeError(.store, text + "kept here, not uploaded"))
+        end(upload)
+    }
+
+    // MARK: Policy
+
+    /// Resolves what the policy decides.
+    func pumpConflicts() {
+        guard poison == nil, finalStage == .running, !unresolved.isEmpty,
+            let policy = configuration.conflictPolicy
+        else { return }
+        let blocks = unresolved
+        unresolved = []
+        for block in blocks where isInConflict(block) && !begin(policy, block) {
+            unresolved.append(block)
+        }
+    }
+
+    private func begin(_ policy: ConflictPolicy, _ block: UInt64) -> Bool {
+        switch policy {
+        case .remote: return end(block, .remote)
+        case .local:
+            guard active[block] == nil, uploadsRunning < configuration.uploadsMax else {
+                return false
+            }
+            // It replaces what is there now: that is asked for first.
+            let upload = Upload(block: block)
+            activity(block).upload = upload
+            uploadsRunning += 1
+            settle(upload)
+            return true
+        }
+    }
+
+    func isInConflict(_ block: UInt64) -> Bool {
+        state.slot(of: block).map { state.slots.rawState($0) == SlotState.conflict.rawValue }
+            ?? false
+    }
+
+    func isToBecomeLocal(_ block: UInt64) -> Bool {
+        configuration.conflictPolicy == .local && isInConflict(block)
+    }
+
+    /// The store has said what the content here is to replace.
+    func resolveLocally(_ upload: Upload, over version: ObjectVersion) {
+        end(upload)
+        if !end(upload.block, .local(version)) { unresolved.append(upload.block) }
+    }
+
+    // MARK: Resolution
+
+    /// Which of the two contents of a block in conflict counts.
+    package enum Resolution {
+        /// The local one; it replaces this version.
+        case local(ObjectVersion)
+        /// The store's; the local one is given up.
+        case remote
+    }
+
+    /// Ends a conflict. Nothing happens when the block has none, or is in use.
+    package func resolve(_ block: UInt64, _ resolution: Resolution) {
+        _ = end(block, resolution)
+        pump()
+    }
+
+    private func end(_ block: UInt64, _ resolution: Resolution) -> Bool {
+        guard poison == nil, let slot = state.slot(of: block),
+            state.slots.state(slot) == .conflict, active[block] == nil, canCarveOut(block),
+            journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true)
+        else { return false }
+        switch resolution {
+        case .local(let version):
+            append(
+                .clean(
+                    CleanRecord(slot: UInt32(slot), block: block, asOf: 0, base: Base(version))))
+            // Somebody was there before this was decided, not since.
+            leftBehind.remove(block)
+            queueDirty(block)
+        case .remote:
+            let record = CleanRecord(slot: UInt32(slot), block: block, .remote)
+            dropBlock(.clean(record), slot: slot, block: block)
+        }
+        return true
+    }
+}
