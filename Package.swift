@@ -157,7 +157,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "S3IOTests",
-            dependencies: ["S3IO", "BlockCodec", "BlockStore", "S3TestServers", "TestSupport"],
+            dependencies: [
+                "S3IO", "BlockCodec", "BlockStore", "FileIO", "S3TestServers", "TestSupport",
+            ],
             swiftSettings: strict),
         .target(
             name: "MountSupport",

@@ -1,4 +1,4 @@
-import Synchronization
+import FileIO
 
 /// Parts of slots that lie in the page cache, until there are enough of them to start their
 /// write-back together: neighbours then go to the disk in one request, and the kernel is called once.
@@ -12,7 +12,7 @@ final class WriteBackBatch: Sendable {
         var bytes = 0
     }
 
-    private let waiting = Mutex(Waiting())
+    private let waiting = Locked(Waiting())
 
     /// Adds byte ranges of the file that were just written.
     ///

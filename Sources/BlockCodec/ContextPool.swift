@@ -1,11 +1,11 @@
-import Synchronization
+import FileIO
 
 /// Contexts of a compression library between uses: making one costs as much as a small block.
 final class ContextPool: Sendable {
     /// More only wait for the processors; and for high levels they are large.
     private static let keptMax = 4
 
-    private let idle = Mutex<[UInt]>([])
+    private let idle = Locked<[UInt]>([])
     private let create: @Sendable () -> OpaquePointer?
     private let free: @Sendable (OpaquePointer) -> Void
 

@@ -1,5 +1,4 @@
 import FileIO
-import Synchronization
 
 extension BlockStore {
     /// Lists the whole volume, several parts at the same time. Blocks.
@@ -31,7 +30,7 @@ extension BlockStore {
 
 /// Tells the threads of a listing that it is over.
 private final class ListingEnd: Sendable {
-    private let state = Mutex<(isReached: Bool, error: StoreError?)>((false, nil))
+    private let state = Locked<(isReached: Bool, error: StoreError?)>((false, nil))
 
     var isReached: Bool { state.withLock { $0.isReached } }
     var error: StoreError? { state.withLock { $0.error } }

@@ -1,6 +1,5 @@
 import FileIO
 import Glibc
-import Synchronization
 
 /// Time as the guard needs it.
 public protocol GuardClock: Sendable {
@@ -64,7 +63,7 @@ public final class ConsistencyGuard: BlockStore {
     private let inner: any BlockStore
     private let limits: Limits
     private let clock: any GuardClock
-    private let table = Mutex(Table())
+    private let table = Locked(Table())
 
     /// How often a block that another thread is writing is looked at.
     private static let pollMs: UInt64 = 10

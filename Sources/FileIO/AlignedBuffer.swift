@@ -1,6 +1,5 @@
 import CSys
 import Glibc
-import Synchronization
 
 /// Page-aligned memory for transfers, given back to a pool when the last owner lets go.
 ///
@@ -64,7 +63,7 @@ final class BufferPool: Sendable {
         var free: [[UInt]] = Array(repeating: [], count: 64)
         var keptBytes = 0
     }
-    private let shelves = Mutex(Shelves())
+    private let shelves = Locked(Shelves())
 
     static func roundUp(_ count: Int) -> Int {
         var size = AlignedBuffer.alignment

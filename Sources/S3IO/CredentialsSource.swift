@@ -1,5 +1,5 @@
+import FileIO
 import Logging
-import Synchronization
 
 /// Where a client gets its access key from. Calls may come from any thread.
 public protocol CredentialsSource: Sendable {
@@ -36,9 +36,9 @@ public final class ExpiringCredentials: CredentialsSource {
         var isFetching = false
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
     /// Held by the thread that fetches.
-    private let fetching = Mutex(())
+    private let fetching = Locked(())
     private let fetch: @Sendable () throws(S3Error) -> Key
     private let now: @Sendable () -> Int
     private let inBackground: @Sendable (@escaping @Sendable () -> Void) -> Void

@@ -1,7 +1,7 @@
 import BlockStore
 import CCurl
+import FileIO
 import Glibc
-import Synchronization
 
 /// One connection to a server, used by one thread at a time.
 ///
@@ -214,7 +214,7 @@ final class CurlPool: Sendable {
     /// Connections to keep; there are never more than threads that make requests.
     private static let idleMax = 256
 
-    private let idle = Mutex<[CurlHandle]>([])
+    private let idle = Locked<[CurlHandle]>([])
 
     func take() -> CurlHandle? { idle.withLock { $0.popLast() } }
 

@@ -1,4 +1,5 @@
 import BlockStore
+import FileIO
 import Synchronization
 
 /// Finds out whether the entity tags of a server are the MD5 of what is stored, as those of S3
@@ -10,7 +11,7 @@ final class EntityTagKind: Sendable {
 
     private let known = Atomic<Known>(.nothing)
     /// Digest of the last body that was not what its tag says, while nothing is known.
-    private let doubtful = Mutex<(path: String, digest: [UInt8])?>(nil)
+    private let doubtful = Locked<(path: String, digest: [UInt8])?>(nil)
 
     /// - Returns: What is wrong with the body of a successful reply; nil: nothing that can be known.
     func problem(_ request: S3Request, _ response: S3Response) -> String? {

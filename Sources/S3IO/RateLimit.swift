@@ -1,4 +1,4 @@
-import Synchronization
+import FileIO
 
 /// Gives bodies their turns, so that all connections together stay within a rate.
 ///
@@ -7,7 +7,7 @@ import Synchronization
 package final class RateLimit: Sendable {
     private let bytesPerSecond: Double
     /// When the next body may begin.
-    private let freeNs = Mutex<UInt64>(0)
+    private let freeNs = Locked<UInt64>(0)
 
     package init(bytesPerSecond: UInt64) {
         precondition(bytesPerSecond > 0)

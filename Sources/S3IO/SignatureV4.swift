@@ -1,12 +1,12 @@
 import BlockStore
-import Synchronization
+import FileIO
 
 /// AWS Signature Version 4 for one set of credentials and one region.
 package final class SignatureV4: Sendable {
     private let credentials: Credentials
     private let region: String
     /// The signing key depends on the day only.
-    private let cachedKey = Mutex<(day: String, key: [UInt8])>(("", []))
+    private let cachedKey = Locked<(day: String, key: [UInt8])>(("", []))
 
     package init(_ credentials: Credentials, region: String) {
         self.credentials = credentials

@@ -1,4 +1,4 @@
-import Synchronization
+import FileIO
 
 /// How requests are signed.
 public enum SignatureVersion: String, Sendable, CaseIterable {
@@ -11,7 +11,7 @@ final class Signer: Sendable {
     private let version: SignatureVersion
     private let source: any CredentialsSource
     /// Of the key used last; its signing key is worth keeping.
-    private let latest = Mutex<(credentials: Credentials, signature: SignatureV4)?>(nil)
+    private let latest = Locked<(credentials: Credentials, signature: SignatureV4)?>(nil)
 
     init(_ endpoint: S3Endpoint, _ version: SignatureVersion, _ source: any CredentialsSource) {
         self.endpoint = endpoint

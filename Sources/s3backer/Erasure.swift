@@ -2,7 +2,6 @@ import BlockStore
 import FileIO
 import Glibc
 import S3IO
-import Synchronization
 
 /// Removes a volume from its bucket: every block, the identity and the mark of a mount, and nothing
 /// else. Nobody can mount it meanwhile, and what says how large it is goes last, so that one that was
@@ -176,7 +175,7 @@ private final class Progress: Sendable {
         var saidMs = Monotonic.nowMs
         var error: StoreError?
     }
-    private let state = Mutex(State())
+    private let state = Locked(State())
     private let plan: Maintenance?
 
     private static let pauseMs: UInt64 = 2000

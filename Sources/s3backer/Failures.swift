@@ -2,7 +2,6 @@ import BlockCache
 import FileIO
 import Glibc
 import Logging
-import Synchronization
 
 /// The one place where an error of the volume becomes an error number and a line in the log.
 final class FailureLog: Sendable {
@@ -12,7 +11,7 @@ final class FailureLog: Sendable {
     }
     private let logger: Logger
     /// One entry for each level, so that a flood of one does not hide the other.
-    private let recent = Mutex<[Logger.Level: Recent]>([:])
+    private let recent = Locked<[Logger.Level: Recent]>([:])
 
     /// A failing disk fails every request; one line a second says so.
     private static let pauseMs: UInt64 = 1000

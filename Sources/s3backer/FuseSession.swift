@@ -1,7 +1,7 @@
 import CFuse
+import FileIO
 import Glibc
 import Logging
-import Synchronization
 
 /// One mount: owns libfuse's session and the engine that its callbacks use.
 final class FuseSession {
@@ -139,7 +139,7 @@ enum FuseLog {
         var last: String?
         var logger: Logger?
     }
-    private static let state = Mutex(State())
+    private static let state = Locked(State())
 
     /// Begins to keep messages.
     static func capture() { cfuse_set_log(fuseLogLine) }

@@ -1,5 +1,5 @@
 import BlockCache
-import Synchronization
+import FileIO
 
 /// The text of the statistics file: one `name value` line for each number.
 ///
@@ -8,7 +8,7 @@ import Synchronization
 final class Statistics: Sendable {
     private let source: @Sendable () -> VolumeStatistics
     /// Counters as they were at the last reset.
-    private let base = Mutex<VolumeStatistics?>(nil)
+    private let base = Locked<VolumeStatistics?>(nil)
 
     init(_ source: @escaping @Sendable () -> VolumeStatistics) {
         self.source = source

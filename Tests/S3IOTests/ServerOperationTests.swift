@@ -1,9 +1,9 @@
 import BlockStore
+import FileIO
 import Foundation
 import Logging
 import S3IO
 import S3TestServers
-import Synchronization
 import Testing
 
 /// Listing, bulk deletion, conditions and parts against servers of other people.
@@ -34,7 +34,7 @@ struct ServerOperationTests {
     }
 
     private func list(_ store: S3Store, parts: Int = 1) throws -> [UInt64: ListedBlock] {
-        let found = Mutex<[UInt64: ListedBlock]>([:])
+        let found = Locked<[UInt64: ListedBlock]>([:])
         try store.listAll(parts: parts) { page in
             found.withLock { found in for block in page { found[block.block] = block } }
             return true
@@ -87,7 +87,7 @@ struct ServerOperationTests {
                         atPath: directory + "/" + name, contents: Data([1]))
                 }
             } else {
-                let numbers = Mutex(Array(0..<UInt64(count)))
+                let numbers = Locked(Array(0..<UInt64(count)))
                 let threads = (0..<8).map { _ in
                     let end = DispatchSemaphore(value: 0)
                     Thread.detachNewThread {
