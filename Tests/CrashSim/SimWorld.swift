@@ -290,6 +290,7 @@ package final class SimWorld: @unchecked Sendable {
         case .read(let task): pending.append(PendingItem(.read(task)))
         case .destage(let task): pending.append(PendingItem(.destage(task)))
         case .fetch(let task): pending.append(PendingItem(.fetch(task)))
+        case .hurry: break
         case .goOn(let trim): pending.append(PendingItem(.goOn(trim)))
         case .move(let task): pending.append(PendingItem(.move(task)))
         case .reserve(let task): pending.append(PendingItem(.reserve(task)))
