@@ -12,12 +12,24 @@ extension Engine {
         case upload(Upload)
         /// Nobody: the answer completes patches.
         case patch
+
+        var urgency: FetchUrgency {
+            switch self {
+            case .reader: .read
+            case .writer: .write
+            case .upload, .patch: .completion
+            }
+        }
     }
 
     /// Lets someone wait for the store's answer about a block; asks unless asked already.
     func fetch(_ block: UInt64, for waiter: FetchWaiter) {
         let activity = activity(block)
-        let fetch = activity.fetch ?? begin(block, activity)
+        let fetch = activity.fetch ?? begin(block, activity, waiter.urgency)
+        if fetch.urgency < waiter.urgency {
+            fetch.urgency = waiter.urgency
+            work.append(.hurry(fetch.task, waiter.urgency))
+        }
         switch waiter {
         case .reader(let part): fetch.readers.append(part)
         case .writer(let op): fetch.writer = op
@@ -26,14 +38,35 @@ extension Engine {
         }
     }
 
-    private func begin(_ block: UInt64, _ activity: BlockActivity) -> Fetch {
+    private func begin(
+        _ block: UInt64, _ activity: BlockActivity, _ urgency: FetchUrgency
+    ) -> Fetch {
         let slot = state.slot(of: block)
+        let base = slot.map { state.slots.base($0) }
         let kind: FetchTask.Kind = slot.map { needsVerification($0) } ?? false ? .head : .get
-        let fetch = Fetch(kind: kind, base: slot.map { state.slots.base($0) })
+        let part = kind == .get && urgency < .read ? slot.flatMap { missingPart($0) } : nil
+        var expected: ObjectVersion?
+        if part != nil, case .tag(let tag)? = base.flatMap({ ObjectVersion($0) }) {
+            expected = .tag(tag)
+        }
+        let task = FetchTask(
+            block: block, kind: kind, urgency: urgency, part: part, expected: expected,
+            blockSize: geometry.blockSize, granuleSize: geometry.granuleSize)
+        let fetch = Fetch(task, base: base)
         activity.fetch = fetch
-        work.append(
-            .fetch(FetchTask(block: block, kind: kind, blockSize: geometry.blockSize)))
+        work.append(.fetch(task))
         return fetch
+    }
+
+    /// All granules that are missing and what lies between them, if that is at most half of the
+    /// block: not worth fetching the other half, which nobody has asked for.
+    private func missingPart(_ slot: Int) -> Range<Int>? {
+        guard configuration.storeReadsParts else { return nil }
+        let all = GranuleSet.all(geometry.granulesPerBlock)
+        let runs = all.subtracting(state.local(slot: slot)).runs
+        guard let first = runs.first, let last = runs.last else { return nil }
+        let part = first.lowerBound..<last.upperBound
+        return part.count * 2 <= geometry.granulesPerBlock ? part : nil
     }
 
     /// The store has answered, or failed.
@@ -164,9 +197,17 @@ extension Engine {
         return false
     }
 
+    /// Granules that are here, or in an answer of the store.
+    func covered(_ block: UInt64, _ answer: Fetched?) -> GranuleSet {
+        let here = state.slot(of: block).map { state.local(slot: $0) } ?? GranuleSet()
+        return here.union(answer?.covered(of: geometry.granulesPerBlock) ?? GranuleSet())
+    }
+
     private func resume(_ op: WriteOp, fetched: Fetched?) {
         guard active[op.block]?.writer === op else { return }
-        guard fetched != nil else { return fetch(op.block, for: .writer(op)) }
+        guard let fetched, covered(op.block, fetched).isSuperset(of: op.unmerged) else {
+            return fetch(op.block, for: .writer(op))
+        }
         merge(op, op.unmerged, slot: state.slot(of: op.block), fetched: fetched)
     }
 
@@ -181,6 +222,7 @@ extension Engine {
             guard waitingInReserve.isEmpty,
                 journal.hasRoom(recordBytes: 64, dataBytes: size, reserved: true)
             else { return }
+            guard answer.covers(patch.granule) else { continue }
             let image = image(of: patch, over: answer)
             let crc = GranuleChecksum.of(
                 image.bytes, block: block, granule: patch.granule, geometry, seeds)
@@ -208,13 +250,14 @@ extension Engine {
             slot = known
             var patched = GranuleSet()
             for patch in state.patched(block) { patched.insert(patch.granule) }
-            wanted = all.subtracting(state.present(slot: known)).subtracting(activity.busy)
+            wanted = answer.covered(of: geometry.granulesPerBlock)
+                .subtracting(state.present(slot: known)).subtracting(activity.busy)
                 .subtracting(patched)
         } else {
             // A writer is about to map the block: the fill would only be in its way.
-            guard activity.writer == nil, waitingForSlot.isEmpty, let free = takeSlot() else {
-                return
-            }
+            guard answer.isWhole, activity.writer == nil, waitingForSlot.isEmpty,
+                let free = takeSlot()
+            else { return }
             slot = free
             wanted = all
         }

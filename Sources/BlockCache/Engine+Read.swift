@@ -20,7 +20,10 @@ extension Engine {
             if needsVerification(slot), !servesUnverified(part.block) { return miss(part) }
         }
         let sources = part.granules.map { source(slot, part.block, $0) }
-        if fetched == nil, sources.contains(where: { $0.isMissing }) { return miss(part) }
+        let isIncomplete = zip(part.granules, sources).contains { granule, source in
+            source.isMissing && !(fetched?.covers(granule) ?? false)
+        }
+        if isIncomplete { return miss(part) }
         let plan = ReadPlan(block: part.block, slot: slot, target: part.request.buffer)
         for (number, granule) in part.granules.enumerated() {
             let at = part.targetOffset + number * geometry.granuleSize
@@ -57,7 +60,7 @@ extension Engine {
 
     // MARK: Plans
 
-    /// Adds one granule to a plan. A missing one comes from `fetched`.
+    /// Adds one granule to a plan. A missing one comes from `fetched`, which has to cover it.
     func add(
         _ source: CacheState.Source, _ granule: Int, _ targetOffset: Int, to plan: ReadPlan,
         fetched: Fetched?

@@ -58,11 +58,14 @@ extension Engine {
     }
 
     /// Slots kept free, so that a writer does not wait for the next ones to be sealed.
-    var freeWanted: Int { max(1, min(usableSlots / 16, 1024)) }
+    var freeWanted: Int { max(1, min(usableSlots / 16, reserveMax)) }
 
     /// Blocks evicted together. Sealing them takes two flushes, so that few at a time would make
     /// the disk of the cache file flush all the time.
-    var evictedTogether: Int { max(1, min(usableSlots / 6, 1024)) }
+    var evictedTogether: Int { max(1, min(usableSlots / 6, reserveMax)) }
+
+    /// A cache that has a slot for every block of the disk is to hold nearly all of them.
+    private var reserveMax: Int { UInt64(usableSlots) >= geometry.volumeBlocks ? 64 : 1024 }
 
     /// Keeps a few slots free, and serves those who wait for one.
     func pumpSlots() {

@@ -83,7 +83,7 @@ extension Engine {
             return end(upload)
         }
         let all = GranuleSet.all(geometry.granulesPerBlock)
-        if fetched == nil, !state.local(slot: slot).isSuperset(of: all) {
+        if !covered(block, fetched).isSuperset(of: all) {
             return fetch(block, for: .upload(upload))
         }
         upload.asOf = state.slots.dataLSN(slot)

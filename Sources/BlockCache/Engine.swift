@@ -23,6 +23,8 @@ public struct EngineConfiguration: Sendable {
     public var storeHonorsConditions = false
     public var storeLateMs: UInt64 = 0
     public var storeDeletesTogether = 1
+    /// Whether less than all of a block is asked for where little is missing.
+    public var storeReadsParts = false
     /// Somebody else may have written to the store since this file was last open.
     public var storeMayHaveChanged = false
     /// nil: conflicts are kept until the user decides.

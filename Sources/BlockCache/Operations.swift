@@ -219,7 +219,9 @@ package final class ReadPart: @unchecked Sendable {
 
 /// A question to the store under way, and who waits for the answer.
 final class Fetch {
-    let kind: FetchTask.Kind
+    let task: FetchTask
+    /// Of the most urgent who wait.
+    var urgency: FetchUrgency
     /// Of the block's entry when the question was asked.
     let base: Base?
     var readers: [ReadPart] = []
@@ -228,8 +230,9 @@ final class Fetch {
     /// Granules that records named since the question was asked: the answer is older than they.
     var overtaken = GranuleSet()
 
-    init(kind: FetchTask.Kind, base: Base?) {
-        self.kind = kind
+    init(_ task: FetchTask, base: Base?) {
+        self.task = task
+        urgency = task.urgency
         self.base = base
     }
 }

@@ -20,7 +20,8 @@ extension VolumeCache {
             let work = queue[next]
             next += 1
             switch work {
-            case .fetch: fetchLane.post(work)
+            case .fetch(let task): fetchLane.post(task)
+            case .hurry(let task, let urgency): fetchLane.hurry(task, urgency)
             case .upload(let task) where task.upload.isOfExtent && store.deletedTogether > 1:
                 deletions.append(work)
                 if deletions.count == store.deletedTogether { postDeletions(&deletions) }
@@ -113,8 +114,11 @@ extension VolumeCache {
             }
             return []
         case .fetch(let task):
-            let answer = ask(task)
+            let answer = task.ask(store)
             return event { $0.fetched(task, answer) }
+        case .hurry(let task, let urgency):
+            fetchLane.hurry(task, urgency)
+            return []
         case .upload(let task):
             let answer = send(task)
             return event { $0.uploaded(task, answer) }
@@ -196,22 +200,6 @@ extension VolumeCache {
                 case .part: engine.surveyedPart(task, error)
                 }
             }
-        }
-    }
-
-    private func ask(_ task: FetchTask) -> Result<Fetched, StoreError> {
-        do throws(StoreError) {
-            switch task.kind {
-            case .head:
-                return .success(Fetched(version: try store.head(task.block), buffer: nil))
-            case .get:
-                let buffer = AlignedBuffer(task.blockSize)
-                let version = try store.get(task.block, into: buffer.mutableBytes)
-                return .success(
-                    Fetched(version: version, buffer: version == .absent ? nil : buffer))
-            }
-        } catch {
-            return .failure(error)
         }
     }
 

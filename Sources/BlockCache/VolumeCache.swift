@@ -7,10 +7,11 @@ import Logging
 public struct VolumeConfiguration: Sendable {
     public var writeDelayMs = 250
     public var uploadThreads = 20
-    public var fetchThreads = 8
     /// How much of the store is listed after the start, and how many requests do so at a time.
     public var survey = SurveyExtent.none
     public var surveyThreads = 4
+    /// How many reads of the user are always asked of the store at a time, whatever else is.
+    public var fetchThreads = 16
     /// Nothing is sent to the store.
     public var isReadOnly = false
     /// Somebody else may have mounted the volume since the cache file was last used.
@@ -56,11 +57,14 @@ public final class VolumeCache: @unchecked Sendable {
     private var isClosed = false
     private let phases: PhaseFile?
 
-    let fetchLane = Lane()
+    let fetchLane: FetchLane
     let uploadLane = Lane()
     let backgroundLane = Lane()
     let surveyLane = Lane()
     private var timer: Worker?
+
+    /// Writes that wait for the store at a time; few ever do.
+    private static let writeFetchesMax = 4
 
     /// Starts no thread.
     public init(
@@ -89,15 +93,18 @@ public final class VolumeCache: @unchecked Sendable {
         policy.servesUnverified = configuration.servesUnverified
         policy.conflictPolicy = configuration.conflictPolicy
         policy.surveysMax = max(1, configuration.surveyThreads)
+        policy.storeReadsParts = true
         engine = Engine(cache: cache, configuration: policy, now: Monotonic.nowMs)
+        fetchLane = FetchLane(
+            .init(
+                reserved: max(1, configuration.fetchThreads),
+                most: [.write: Self.writeFetchesMax, .completion: policy.uploadsMax]))
         phases = configuration.phaseFile.flatMap { PhaseFile($0) }
     }
 
     /// Starts the threads; call once, after any fork.
     public func start() {
-        fetchLane.start(name: "fetch", threads: max(1, configuration.fetchThreads)) { [self] in
-            carryOut($0, isLane: true)
-        }
+        fetchLane.start { [self] in carryOut([.fetch($0)], isLane: true) }
         uploadLane.start(name: "upload", threads: max(1, configuration.uploadThreads)) { [self] in
             carryOut($0, isLane: true)
         }

@@ -29,6 +29,8 @@ package enum Work {
     case markPoisoned([PlacedWrite])
     /// Ask the store, then `fetched`.
     case fetch(FetchTask)
+    /// Somebody more urgent waits for this question, if it has not been asked yet.
+    case hurry(FetchTask, FetchUrgency)
     /// Send a block or its deletion, then `uploaded`.
     case upload(UploadTask)
     /// Ask the store what it has of a block that is to be sent, then `settled`.
@@ -203,36 +205,6 @@ package final class ReserveTask: @unchecked Sendable {
         } catch {
             refusal = error
         }
-    }
-}
-
-/// A question to the store about one block.
-package final class FetchTask: @unchecked Sendable {
-    package enum Kind {
-        /// The content.
-        case get
-        /// The version only, to verify what a restart left.
-        case head
-    }
-    package let block: UInt64
-    package let kind: Kind
-    let blockSize: Int
-
-    init(block: UInt64, kind: Kind, blockSize: Int) {
-        self.block = block
-        self.kind = kind
-        self.blockSize = blockSize
-    }
-}
-
-/// A block as the store gave it; `buffer` is nil when it is absent, and for `head`.
-package final class Fetched: @unchecked Sendable {
-    let version: ObjectVersion
-    let buffer: AlignedBuffer?
-
-    package init(version: ObjectVersion, buffer: AlignedBuffer?) {
-        self.version = version
-        self.buffer = buffer
     }
 }
 

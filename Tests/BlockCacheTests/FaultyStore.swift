@@ -16,6 +16,14 @@ final class FaultyStore: BlockStore {
         var losesAnswers = false
         /// How long each call takes.
         var delayMs: UInt32 = 0
+        /// Reads of these blocks wait until they are no longer among them.
+        var held: Set<UInt64> = []
+    }
+
+    /// One read: nil for all of the block.
+    struct Read: Equatable {
+        let block: UInt64
+        var range: Range<Int>?
     }
 
     private let inner: any BlockStore
@@ -23,6 +31,8 @@ final class FaultyStore: BlockStore {
     let failures = Atomic<Int>(0)
     let puts = Atomic<Int>(0)
     let gets = Atomic<Int>(0)
+    /// Reads that have begun, in that order.
+    let reads = Mutex<[Read]>([])
 
     init(_ inner: any BlockStore, deletedTogether: Int = 1) {
         self.inner = inner
@@ -42,6 +52,13 @@ final class FaultyStore: BlockStore {
         }
     }
 
+    private func begin(_ read: Read) throws(StoreError) {
+        reads.withLock { $0.append(read) }
+        while faults.withLock({ $0.held.contains(read.block) }) { usleep(500) }
+        try check(isWrite: false, read.block)
+        gets.add(1, ordering: .relaxed)
+    }
+
     private func checkAnswer(_ block: UInt64) throws(StoreError) {
         guard faults.withLock({ $0.losesAnswers }) else { return }
         failures.add(1, ordering: .relaxed)
@@ -51,9 +68,16 @@ final class FaultyStore: BlockStore {
     func get(
         _ block: UInt64, into target: UnsafeMutableRawBufferPointer
     ) throws(StoreError) -> ObjectVersion {
-        try check(isWrite: false, block)
-        gets.add(1, ordering: .relaxed)
+        try begin(Read(block: block))
         return try inner.get(block, into: target)
+    }
+
+    func read(
+        _ block: UInt64, _ range: Range<Int>, into target: UnsafeMutableRawBufferPointer,
+        _ condition: ReadCondition
+    ) throws(StoreError) -> ReadAnswer {
+        try begin(Read(block: block, range: range))
+        return try inner.read(block, range, into: target, condition)
     }
 
     func head(_ block: UInt64) throws(StoreError) -> ObjectVersion {

@@ -21,7 +21,8 @@ package enum Mark: Int, CaseIterable, Sendable {
     case replayedZero, replayedZeroRange, replayedCarriedZero, replayedDataZero, replayedCleanRange
     // What the histories did.
     case wroteBlocks, wroteGranules, wroteBytes, wroteAcross, wroteZeros, reads, fsyncs
-    case storeGets, storePuts, storeDeletes, storeFailures, lostReplies, verifications
+    case storeGets, storePartGets, storePuts, storeDeletes, storeFailures, lostReplies,
+        verifications
     case overtaken, overtakenStored
     case patched, carried, merged, announced, carriedIntent
     case settled, settledByContent, conditionsFailed, lateRequests, conflicts, tookRemote

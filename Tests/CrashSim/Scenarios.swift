@@ -28,6 +28,8 @@ package enum Scenario: String, CaseIterable, Sendable {
     case foreignWriteUnderLostFill = "C3"
     case foreignWriteBetweenSessions = "C4"
     case conditionFailsForNoReason = "C5"
+    case partsCompleteUploads = "C6"
+    case foreignWriteUnderPart = "C7"
     case checkpointBetweenPages = "S18"
     case readerHoldsLocation = "S19"
     case growAndShrink = "S20"
@@ -72,6 +74,8 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .foreignWriteUnderLostFill: try c3()
         case .foreignWriteBetweenSessions: try c4()
         case .conditionFailsForNoReason: try c5()
+        case .partsCompleteUploads: try c6()
+        case .foreignWriteUnderPart: try c7()
         case .patchOutlivesLaps: try s13()
         case .trims: try s14()
         case .rottenPage: try s15()

@@ -50,8 +50,18 @@ extension SimWorld {
                 return .success(Fetched(version: .absent, buffer: nil))
             }
             let buffer = AlignedBuffer(plan.blockSize)
-            buffer.mutableBytes.copyBytes(from: object.bytes)
-            return .success(Fetched(version: version, buffer: buffer))
+            // Of another version than the one expected all is asked for.
+            guard let part = task.part, task.expected ?? version == version else {
+                buffer.mutableBytes.copyBytes(from: object.bytes)
+                return .success(Fetched(version: version, buffer: buffer))
+            }
+            coverage.hit(.storePartGets)
+            let size = geometry.granuleSize
+            let bytes = part.lowerBound * size..<part.upperBound * size
+            // What was not asked for is not what it should be.
+            buffer.mutableBytes.initializeMemory(as: UInt8.self, repeating: 0xee)
+            buffer.mutableSlice(bytes).copyBytes(from: object.bytes[bytes])
+            return .success(Fetched(version: version, buffer: buffer, part: part))
         }
     }
 

@@ -293,6 +293,7 @@ package final class SimWorld: @unchecked Sendable {
         case .survey(let task):
             note("asks for the blocks of \(task.scope)")
             pending.append(PendingItem(.survey(task)))
+        case .hurry: break
         case .goOn(let trim): pending.append(PendingItem(.goOn(trim)))
         case .move(let task): pending.append(PendingItem(.move(task)))
         case .reserve(let task): pending.append(PendingItem(.reserve(task)))

@@ -76,6 +76,7 @@ package struct WorldPlan {
         engine.storeDeletesTogether = random.pick([1, 1, 3, 1000])
         engine.extentsMax = random.pick([4, 6, .max])
         givesUpOvertaken = random.chance(75)
+        engine.storeReadsParts = storedPercent == 90
     }
 
     var identity: VolumeIdentity {

@@ -114,6 +114,7 @@ final class EngineDriver {
             engine.truncated(attempt { () throws(FileError) in try file.truncate(to: size) })
         case .checkpoint(let writes): engine.checkpointWritten(write(writes))
         case .markPoisoned(let writes): _ = write(writes)
+        case .hurry: break
         case .fetch(let task): engine.fetched(task, .success(fetch(task)))
         case .upload(let task):
             objects[task.block] = task.isZero ? nil : Array(task.buffer.bytes)
