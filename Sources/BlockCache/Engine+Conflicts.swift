@@ -66,7 +66,7 @@ extension Engine {
                 return false
             }
             // It replaces what is there now: that is asked for first.
-            let upload = Upload(block: block)
+            let upload = Upload(block: block, sinceMs: now)
             activity(block).upload = upload
             uploadsRunning += 1
             settle(upload)

@@ -348,7 +348,7 @@ extension Engine {
                     slot: UInt32(write.slot), block: write.block, flags: flags,
                     base: isKept ? .unknown : Base(answer.version), granules: named, crcs: crcs)))
         isVerified[write.slot] = true
-        isReferenced[write.slot] = true
+        noteUse(write.slot)
     }
 
     /// A slot write has returned.

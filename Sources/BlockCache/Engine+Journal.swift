@@ -11,7 +11,7 @@ struct SyncWaiter {
     let reply: @Sendable (VolumeError?) -> Void
 }
 
-/// An fsync on a volatile cache, waiting for the store.
+/// An fsync, or a write, waiting for the store.
 final class RemoteSync {
     var blocks: Set<UInt64>
     /// Blocks to be deleted.
@@ -117,7 +117,7 @@ extension Engine {
         journal.writeReturned(group)
         while let request = acks.first, request.lsn <= journal.written {
             acks.removeFirst()
-            answer(request, nil)
+            acknowledge(request)
         }
         pump()
     }
@@ -139,10 +139,8 @@ extension Engine {
         pump()
     }
 
-    /// fsync: everything acknowledged before becomes durable; `done` is called then.
-    package func sync(_ done: @escaping @Sendable (VolumeError?) -> Void) {
-        if let poison { return reply { done(poison) } }
-        if isVolatile { return syncRemote(done) }
+    /// Everything acknowledged before becomes durable; `done` is called then.
+    func syncLocal(_ done: @escaping @Sendable (VolumeError?) -> Void) {
         if journal.lastRecordLSN <= journal.durable { return reply { done(nil) } }
         let epoch = Record.epoch(journal.epoch)
         var lsn = journal.lastRecordLSN
@@ -159,7 +157,7 @@ extension Engine {
         pump()
     }
 
-    private func syncRemote(_ done: @escaping @Sendable (VolumeError?) -> Void) {
+    func syncRemote(_ done: @escaping @Sendable (VolumeError?) -> Void) {
         var dirty: Set<UInt64> = []
         for slot in 0..<geometry.slotCount
         where state.slots.rawState(slot) == SlotState.dirty.rawValue {

@@ -16,7 +16,7 @@ extension Engine {
     func resolve(_ part: ReadPart, fetched: Fetched?) {
         let slot = state.slot(of: part.block)
         if let slot {
-            isReferenced[slot] = true
+            noteUse(slot)
             if needsVerification(slot), !servesUnverified(part.block) { return miss(part) }
         }
         let sources = part.granules.map { source(slot, part.block, $0) }

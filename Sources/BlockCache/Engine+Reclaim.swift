@@ -279,10 +279,10 @@ extension Engine {
 
     // MARK: Clean stop
 
-    /// No more writes are taken; what is dirty is uploaded at once.
-    package func beginStop() {
+    /// No more writes are taken; what is dirty is uploaded at once, or nothing more is.
+    package func beginStop(uploads: Bool = true) {
         isStopping = true
-        pump()
+        if uploads { pump() } else { beginFinalCheckpoint() }
     }
 
     /// Destages, and then marks the file clean. Uploads end first: the caller sees to it.
@@ -293,7 +293,9 @@ extension Engine {
         // Uploads have ended, so no slot will become free for these.
         let stopped = VolumeError(.stopped, "the volume is stopping")
         while let op = waitingForSlot.popFirst() { complete(op, stopped) }
+        abandonTurns(stopped)
         abandonTrims(stopped)
+        abandonRemoteSyncs(stopped)
         pump()
     }
 

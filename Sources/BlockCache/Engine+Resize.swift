@@ -242,7 +242,7 @@ extension Engine {
         if hasReserve(for: record, isResumed: false) {
             let lsn = append(record)
             isVerified[task.to] = isVerified[task.from]
-            isReferenced[task.to] = isReferenced[task.from]
+            moveUse(from: task.from, to: task.to)
             noteFreed(task.from, lsn: lsn)
             statistics.moves += 1
         } else {
@@ -276,6 +276,7 @@ extension Engine {
         if missing > 0 {
             slotIO += Array(repeating: 0, count: missing)
             isReferenced += Array(repeating: false, count: missing)
+            adoptSlotUse()
             isVerified += Array(repeating: false, count: missing)
         }
         startCheckpoint()

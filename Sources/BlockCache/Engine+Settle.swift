@@ -29,6 +29,7 @@ extension Engine {
     package func uploaded(_ task: UploadTask, _ result: Result<StoreOutcome, StoreError>) {
         if !(task.upload.isOfExtent && deletesTogether) { uploadsSending -= 1 }
         let block = task.block
+        noteStore(result.failure)
         switch result {
         case _ where task.upload.isOfExtent: extentDeleted(task.upload, result)
         case .success(let outcome):
@@ -113,6 +114,7 @@ extension Engine {
         var sent = GranuleSet()
         for patch in state.patched(block) where patch.lsn <= asOf { sent.insert(patch.granule) }
         append(record)
+        status.meter.add(geometry.blockSize, now)
         noteTouched(block, sent)
         end(upload)
     }
@@ -133,6 +135,7 @@ extension Engine {
 
     /// The store has said what it has of a block.
     package func settled(_ task: SettleTask, _ result: Result<Settled, StoreError>) {
+        noteStore(result.failure)
         switch result {
         case .failure(let error): retry(task.upload, error)
         case .success(let answer): judge(task, answer)

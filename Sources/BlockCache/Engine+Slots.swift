@@ -103,14 +103,19 @@ extension Engine {
     /// Most slots looked at in one event, which runs under the lock; the next event goes on from
     /// there, and time passing is one.
     private static var clockStepsMax: Int { 4096 }
+    /// The same where protected blocks may have to be passed over.
+    private static var protectedStepsMax: Int { 65536 }
 
     /// CLOCK over the slots: a clean block that was used since the last round gets another one.
     private func evict(_ count: Int) {
         guard state.cleanSlots > 0, waitingInReserve.isEmpty else { return }
         var left = count
-        var steps = min(2 * geometry.slotCount, Self.clockStepsMax)
+        let protected = configuration.policy.protectedBlocks
+        let most = protected > 0 ? Self.protectedStepsMax : Self.clockStepsMax
+        var steps = min(2 * geometry.slotCount, most)
         while left > 0, steps > 0, state.cleanSlots > 0 {
             steps -= 1
+            clockMisses += 1
             let slot = clockHand
             clockHand = clockHand + 1 == geometry.slotCount ? 0 : clockHand + 1
             guard state.slots.rawState(slot) == SlotState.clean.rawValue else { continue }
@@ -119,11 +124,13 @@ extension Engine {
                 continue
             }
             let block = state.slots.block(slot)
+            if block < protected, clockMisses <= 2 * geometry.slotCount { continue }
             guard active[block] == nil, canCarveOut(block) else { continue }
             let record = Record.evict(EvictRecord(slot: UInt32(slot), block: block))
             guard journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true) else { return }
             dropBlock(record, slot: slot, block: block)
             statistics.evictions += 1
+            if block >= protected { clockMisses = 0 }
             left -= 1
         }
     }

@@ -14,12 +14,14 @@ extension Engine {
         let dueMs = now + configuration.writeDelayMs
         // Those that hold an intent must not wait behind those that need one.
         if !state.intents(of: block).isEmpty { return queueAgain(block, dueMs: dueMs) }
-        if queuedDirty.insert(block).inserted { dirtyQueue.append((block: block, dueMs: dueMs)) }
+        if queuedDirty.insert(block).inserted {
+            dirtyQueue.append(DirtyItem(block: block, sinceMs: now, dueMs: dueMs))
+        }
     }
 
     /// Whether due times are ignored: stopping, an fsync waits for the store, or space is short.
     var isUrgent: Bool {
-        isStopping || !remoteSyncs.isEmpty || !waitingForSlot.isEmpty || !waitingForExtents.isEmpty
+        isStopping || !remoteSyncs.isEmpty || isSomebodyWaiting || !waitingForExtents.isEmpty
             || state.dirtySlots * 4 > usableSlots * 3
             || usableSlots - state.dirtySlots < freeWanted + 2 * evictedTogether
     }
@@ -45,14 +47,15 @@ extension Engine {
         pumpZeros(atMost: configuration.uploadsMax)
     }
 
-    private func nextDirty(urgent: Bool) -> UInt64? {
+    private func nextDirty(urgent: Bool) -> DirtyItem? {
         if let index = retryQueue.firstIndex(where: { $0.dueMs <= now && mayAnnounce($0.block) }) {
-            return retryQueue.remove(at: index).block
+            return retryQueue.remove(at: index)
         }
-        guard let first = dirtyQueue.first, urgent || first.dueMs <= now, mayAnnounce(first.block)
+        guard let first = dirtyQueue.first, urgent || first.dueMs <= now + hurryMs,
+            mayAnnounce(first.block)
         else { return nil }
         dirtyQueue.removeFirst()
-        return first.block
+        return first
     }
 
     /// Whether the ring has room for the INTENT of a block besides those of the uploads begun (I9).
@@ -62,13 +65,14 @@ extension Engine {
                 <= geometry.ring.intentsMax
     }
 
-    private func startUpload(_ block: UInt64) {
+    private func startUpload(_ item: DirtyItem) {
+        let block = item.block
         queuedDirty.remove(block)
         guard let slot = state.slot(of: block), state.slots.state(slot) == .dirty else { return }
         let activity = activity(block)
         // One upload per block: the one under way queues the block again when it ends.
         guard activity.upload == nil else { return }
-        let upload = Upload(block: block)
+        let upload = Upload(block: block, sinceMs: item.sinceMs)
         activity.upload = upload
         uploadsRunning += 1
         if needsSettling(slot, block) { settle(upload) } else { snapshot(upload, fetched: nil) }
@@ -155,7 +159,7 @@ extension Engine {
     /// waits for the store asks for it.
     private func commitIntents() {
         guard wave.count > 0, let newest = uploadsAnnounced.last else { return }
-        let isWanted = isStopping || !remoteSyncs.isEmpty || !waitingForSlot.isEmpty
+        let isWanted = isStopping || !remoteSyncs.isEmpty || isSomebodyWaiting
         let isAtRest = uploadsAnnounced.count == uploadsRunning
         if wave.count >= waveWanted || isWanted && isAtRest
             || now >= wave.sinceMs + configuration.intentDelayMs
@@ -228,13 +232,13 @@ extension Engine {
         }
         let delay = retryDelay(block)
         guard isOver(upload) else { return }
-        queueAgain(block, dueMs: now + delay)
+        queueAgain(block, sinceMs: upload.sinceMs, dueMs: now + delay)
         dropIfIdle(block)
     }
 
-    func queueAgain(_ block: UInt64, dueMs: UInt64) {
+    func queueAgain(_ block: UInt64, sinceMs: UInt64? = nil, dueMs: UInt64) {
         if queuedDirty.insert(block).inserted {
-            retryQueue.append((block: block, dueMs: dueMs))
+            retryQueue.append(DirtyItem(block: block, sinceMs: sinceMs ?? now, dueMs: dueMs))
         }
     }
 

@@ -76,6 +76,7 @@ extension Engine {
     func place(_ op: WriteOp) {
         guard poison == nil, let activity = active[op.block] else { return }
         precondition(activity.writer === op)
+        guard takesTurn(op) else { return }
         activity.directBusy = GranuleSet()
         if let unused = op.newSlot {
             op.newSlot = nil
@@ -87,7 +88,7 @@ extension Engine {
         guard let slot = state.slot(of: op.block) else {
             return takeNewSlot(op, full, orElse: { self.waitForSlot(op) })
         }
-        isReferenced[slot] = true
+        noteUse(slot)
         op.target = (slot, state.incarnation(slot))
         if full.count == geometry.granulesPerBlock {
             return takeNewSlot(op, full) {
@@ -289,7 +290,7 @@ extension Engine {
             absent.remove(op.block)
             noteAdoptedLate(op.block)
             isVerified[Int(map.slot)] = true
-            isReferenced[Int(map.slot)] = true
+            noteUse(Int(map.slot))
         case .data(let data):
             noteTouched(op.block, GranuleSet(data.granules))
             for granule in data.granules { op.journaled.remove(granule) }
@@ -342,6 +343,8 @@ extension Engine {
             op.newSlot = nil
             if poison == nil { returnSlot(slot) }
         }
+        endTurn(op)
+        if configuration.policy.isSynchronous { op.request.blocks.append(op.block) }
         finishPart(of: op.request, error)
     }
 
@@ -350,7 +353,7 @@ extension Engine {
         request.partsLeft -= 1
         guard request.partsLeft == 0 else { return }
         if poison != nil || request.lsn <= journal.written {
-            answer(request, poison)
+            if let poison { answer(request, poison) } else { acknowledge(request) }
         } else {
             acks.append(request)
         }

@@ -93,7 +93,7 @@ extension Engine {
         else { return }
         let activity = activity(block)
         precondition(activity.upload == nil, "two requests for one block")
-        let upload = Upload(block: block, isOfExtent: true)
+        let upload = Upload(block: block, sinceMs: now, isOfExtent: true)
         upload.asOf = run.asOf
         activity.upload = upload
         if !deletesTogether { uploadsSending += 1 }

@@ -47,6 +47,7 @@ public struct EngineConfiguration: Sendable {
     public var trimStepsMax = 4096
     /// Most zero extents, if fewer than the ring has room for.
     public var extentsMax = Int.max
+    public var policy = CachePolicy()
 
     public init() {}
 }
@@ -85,8 +86,11 @@ package final class Engine {
     var pendingSlots: Fifo<(slot: Int, lsn: LSN)> = Fifo()
     var slotIO: [UInt32]
     var isReferenced: [Bool]
+    var slotUse = SlotUse()
     var isVerified: [Bool]
     var clockHand = 0
+    /// Slots looked at since the last eviction of a block that is not protected.
+    var clockMisses = 0
     var waitingForSlot: Fifo<WriteOp> = Fifo()
     /// Since when the first of them waits, or the one before it was served.
     var slotWaitSinceMs: UInt64 = 0
@@ -135,8 +139,8 @@ package final class Engine {
 
     // MARK: Uploads (Engine+Upload)
 
-    var dirtyQueue: Fifo<(block: UInt64, dueMs: UInt64)> = Fifo()
-    var retryQueue: [(block: UInt64, dueMs: UInt64)] = []
+    var dirtyQueue: Fifo<DirtyItem> = Fifo()
+    var retryQueue: [DirtyItem] = []
     var queuedDirty: Set<UInt64> = []
     var failureCounts: [UInt64: Int] = [:]
     package var uploadsRunning = 0
@@ -146,6 +150,9 @@ package final class Engine {
     var wave = IntentWave(after: 0)
     /// Intent durable, not yet sent.
     var uploadsReady: Fifo<UploadTask> = Fifo()
+
+    var status = UploadStatus()
+    var flow = FlowState()
 
     // MARK: Outcomes (Engine+Settle)
 
@@ -203,6 +210,7 @@ package final class Engine {
         absent = AbsentBlocks(count: cache.geometry.volumeBlocks)
         statistics.initialSize = cache.state.usedSlots
         statistics.ringBytes = cache.geometry.ringLength
+        adoptSlotUse()
         adoptSlots()
         beginSurvey()
         pump()
@@ -220,13 +228,16 @@ package final class Engine {
         now = max(now, nowMs)
         tickJournal()
         tickReclaim()
+        tickIdle()
         pump()
+        tickStatus()
     }
 
     /// Lets everything go on that can. Called at the end of each event.
     func pump() {
         guard poison == nil else { return }
         pumpSlots()
+        pumpFlow()
         pumpRoom()
         pumpSurvey()
         pumpConflicts()
@@ -269,6 +280,7 @@ package final class Engine {
         for activity in active.values { abandonWrites(activity, failure) }
         abandonTrims(failure)
         waitingForSlot.removeAll()
+        flow.waiting.removeAll()
         waitingForRoom.removeAll()
         waitingInReserve.removeAll()
         for waiting in waitingToDrop {
@@ -308,6 +320,7 @@ package final class Engine {
         all.dirtyBytes = state.dirtySlots * geometry.blockSize
         all.conflictBlocks = state.conflictSlots
         all.zeroBlocks = Int(state.zeros.blockCount)
+        all.dirty = dirtyReport()
         all.ringBytesUsed = journal.usedBytes
         return all
     }

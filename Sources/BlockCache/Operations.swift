@@ -9,6 +9,8 @@ package final class WriteRequest: @unchecked Sendable {
     package var partsLeft: Int
     package var lsn: LSN = 0
     var error: VolumeError?
+    /// Those of the parts that are done, if the store has to have them.
+    var blocks: [UInt64] = []
 
     package init(parts: Int, reply: @escaping @Sendable (VolumeError?) -> Void) {
         partsLeft = parts
@@ -43,6 +45,8 @@ package final class WriteOp: @unchecked Sendable {
     var target: (slot: Int, incarnation: UInt32)?
     /// The path has been chosen; what is merged from now on goes through the journal.
     package internal(set) var isPlaced = false
+    /// See Engine+Flow.
+    var hasTurn = false
     /// Of a trim: granules that become zeros as a whole. Their record needs no data.
     package private(set) var zeros = GranuleSet()
     /// Of a trim: all of the block becomes zeros, which takes one record.
@@ -251,15 +255,27 @@ package final class Upload: @unchecked Sendable {
     var seen: ObjectVersion?
     /// Deletes a trimmed block that is in no slot.
     package let isOfExtent: Bool
+    /// Since when the block waits to be sent.
+    let sinceMs: UInt64
     /// It has been handed to the store.
     package var isSending = false
     /// Set: a write has come since, and the request is not worth its bytes any more.
     package let overtaken = CancelFlag()
 
-    init(block: UInt64, isOfExtent: Bool = false) {
+    init(block: UInt64, sinceMs: UInt64, isOfExtent: Bool = false) {
         self.block = block
+        self.sinceMs = sinceMs
         self.isOfExtent = isOfExtent
     }
+}
+
+/// A dirty block that waits for its upload.
+struct DirtyItem {
+    let block: UInt64
+    /// Since when it waits.
+    let sinceMs: UInt64
+    /// Not before this, unless it is urgent.
+    let dueMs: UInt64
 }
 
 /// Intents recorded since a flush was last asked for: they share the next one.

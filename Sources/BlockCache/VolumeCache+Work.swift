@@ -236,7 +236,7 @@ extension Engine {
     var hasTimedWork: Bool {
         !dirtyQueue.isEmpty || !retryQueue.isEmpty || unsyncedSinceMs != nil
             || journal.sealed < journal.lastRecordLSN || state.slots.hasDirtyPages
-            || resizeStage.isEmptying || !uploadsAnnounced.isEmpty || !waitingForSlot.isEmpty
+            || resizeStage.isEmptying || !uploadsAnnounced.isEmpty || isSomebodyWaiting
             || !state.zeros.isEmpty || survey.isBusy || !unresolved.isEmpty
     }
 

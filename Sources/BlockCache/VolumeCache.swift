@@ -20,6 +20,7 @@ public struct VolumeConfiguration: Sendable {
     public var trustsCache = false
     public var servesUnverified = false
     public var conflictPolicy: ConflictPolicy?
+    public var policy = CachePolicy()
     /// A test instrument: see `PhaseFile`.
     public var phaseFile: String?
 
@@ -83,6 +84,7 @@ public final class VolumeCache: @unchecked Sendable {
         policy.writeDelayMs = UInt64(max(0, configuration.writeDelayMs))
         policy.uploadsMax = max(1, configuration.uploadThreads)
         policy.isReadOnly = configuration.isReadOnly
+        policy.policy = configuration.policy
         policy.storeHonorsConditions = store.honorsConditions
         policy.storeLateMs = store.lateMs
         policy.storeDeletesTogether = store.deletedTogether
@@ -266,19 +268,13 @@ public final class VolumeCache: @unchecked Sendable {
 
     // MARK: Stop
 
-    /// Uploads what is dirty for at most `timeoutMs` (nil: until done), marks the cache file clean,
-    /// ends all threads and lets go of the file. Call once. Blocks.
-    ///
-    /// - Parameter progress: called about once a second with the number of blocks left.
-    public func stop(timeoutMs: Int?, progress: (Int) -> Void) -> StopReport {
-        carryOut(event { $0.beginStop() }, isLane: false)
+    /// Uploads what is dirty for at most `timeoutMs` (nil: until done; 0: nothing is sent any more),
+    /// marks the cache file clean, ends all threads and lets go of the file. Call once. Blocks.
+    /// The log tells of the progress.
+    public func stop(timeoutMs: Int?) -> StopReport {
+        carryOut(event { $0.beginStop(uploads: timeoutMs != 0) }, isLane: false)
         let begun = Monotonic.nowMs
-        var told = begun
         waitUntil { engine, now in
-            if now >= told + 1000 {
-                told = now
-                progress(engine.blocksLeft)
-            }
             if let timeoutMs, now >= begun + UInt64(timeoutMs) { return true }
             return engine.poison != nil || engine.isDrained
         }

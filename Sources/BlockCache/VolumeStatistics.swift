@@ -7,6 +7,7 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var initialSize = 0
     public var dirtyBlocks = 0
     public var dirtyBytes = 0
+    public var dirty = DirtyReport()
     public var conflictBlocks = 0
     /// Trimmed blocks in no slot that may still be in the store.
     public var zeroBlocks = 0

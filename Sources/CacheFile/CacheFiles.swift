@@ -19,6 +19,7 @@ public struct LockedCacheFile: Sendable {
     public var volumeUUID: [UInt8] { superblock.volumeUUID }
     public var blockSize: Int { Int(superblock.blockSize) }
     public var volumeBlocks: UInt64 { superblock.volumeBlocks }
+    public var slotCount: Int { Int(superblock.slotCount) }
     /// Value of the mount token of the session before; 0: none.
     public var mountToken: UInt64 { superblock.mountToken }
 

@@ -109,6 +109,9 @@ public final class OpenedCache: @unchecked Sendable {
 
     /// Tells other processes whether this one serves a mount, or is starting or stopping.
     public func setServing(_ serving: Bool) { (file as? PosixFile)?.setServing(serving) }
+
+    /// Keeps the file out of the page cache from now on. Call before an engine has it.
+    public func dropPages() { (file as? PosixFile)?.dropPages() }
 }
 
 /// Opens a file for a session: recovery steps 1 to 9.

@@ -17,6 +17,8 @@ public final class PosixFile: FileIO {
     /// Only touched by the thread that creates the file.
     private nonisolated(unsafe) var isUnlinked = false
     private nonisolated(unsafe) var isLinked = false
+    /// Set before other threads have the file.
+    private nonisolated(unsafe) var isDroppingPages = false
 
     /// The exclusive lock covers the first superblock; the second range tells "serving a mount".
     private static let lockRange: (start: Int, length: Int) = (0, 4096)
@@ -121,6 +123,17 @@ public final class PosixFile: FileIO {
             isReadOnly: readOnly)
     }
 
+    // MARK: Page cache
+
+    /// What was read or has come to the medium does not stay in the page cache from now on. Call
+    /// before other threads have the file.
+    public func dropPages() { isDroppingPages = !isMemory }
+
+    /// C function: `posix_fadvise(POSIX_FADV_DONTNEED)`; it is advice, so its outcome does not matter.
+    private func drop(_ length: Int, at offset: Int) {
+        if isDroppingPages { _ = posix_fadvise(cachedFD, offset, length, POSIX_FADV_DONTNEED) }
+    }
+
     // MARK: Transfers
 
     public func read(
@@ -139,6 +152,7 @@ public final class PosixFile: FileIO {
                 throw Self.sysError("cannot read \(self.path) at byte \(offset + done)")
             }
         }
+        if path == .cached { drop(target.count, at: offset) }
     }
 
     public func write(
@@ -179,12 +193,14 @@ public final class PosixFile: FileIO {
             if errno == ENOSYS || errno == EINVAL || errno == ESPIPE { return }
             if errno != EINTR { throw Self.sysError("cannot write back \(path) at byte \(offset)") }
         }
+        if waits { drop(length, at: offset) }
     }
 
     public func flush() throws(FileError) {
         while fdatasync(cachedFD) != 0 {
             if errno != EINTR { throw Self.sysError("cannot flush \(path)") }
         }
+        drop(0, at: 0)
     }
 
     public func flushAll() throws(FileError) {

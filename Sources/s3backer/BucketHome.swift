@@ -254,7 +254,10 @@ final class BucketHome: VolumeHome {
             conditions: conditions)
     }
 
-    func cancelRequests() { client.cancel() }
+    func cancelRequests(_ which: CancelledRequests) {
+        client.cancel()
+        if case .all = which { startClient.cancel() }
+    }
 
     // MARK: Release
 

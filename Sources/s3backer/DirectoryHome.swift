@@ -55,7 +55,7 @@ final class DirectoryHome: VolumeHome {
         }
     }
 
-    func cancelRequests() {}
+    func cancelRequests(_ which: CancelledRequests) {}
     func release(isComplete: Bool) -> String? { nil }
 
     func abandon(hasDirty: Bool, isBound: Bool) {

@@ -7,6 +7,7 @@ enum KnownOptions {
         "accessEC2IAM-IMDSv2", "accessContainer", "blockHashPrefix", "rrs",
         "erase", "dry-run", "reset-mounted-flag",
         "listBlocks", "blockCacheNoVerify",
+        "blockCacheSync", "blockCacheRecoverDirtyBlocks", "blockCacheFileAdvise",
     ]
 
     /// Taken by this program, with a value.
@@ -20,6 +21,8 @@ enum KnownOptions {
         "compress-level", "password", "passwordFile", "keyLength", "defaultContentEncoding",
         "storageClass", "sse", "sse-key-id", "md5CacheSize", "md5CacheTime", "minWriteDelay",
         "listBlocksThreads", "resolveConflicts",
+        "unmountTimeout", "fsyncMode", "blockCacheMaxDirty", "blockCacheTimeout",
+        "blockCacheNumProtected",
     ]
 
     /// Taken by this program, with a value or without.
@@ -31,9 +34,6 @@ enum KnownOptions {
 
     /// Options of the real s3backer that this build does not have.
     static let missing: Set<String> = [
-        "blockCacheFileAdvise",
-        "blockCacheMaxDirty", "blockCacheNumProtected",
-        "blockCacheRecoverDirtyBlocks", "blockCacheSync", "blockCacheTimeout",
         "configFile", "directIO", "nbd", "nbd-flag", "nbd-param",
         "noAutoDetect", "readAhead", "readAheadTrigger", "sharedDiskMode", "statsFileMirror",
         "statsFileMirrorInterval", "test-delays", "test-discard", "test-errors",

@@ -71,6 +71,7 @@ struct Mount {
             home.abandon(hasDirty: locked != nil, isBound: locked != nil)
             throw error
         }
+        if plan.policy.dropsPages { cache.dropPages() }
         let volume = makeVolume(cache, store, claim)
         let stop = Stop(plan, volume: volume, cache: cache, home: home, logger: logger)
         let engine = FuseEngine(
@@ -107,6 +108,7 @@ struct Mount {
         configuration.writeDelayMs = plan.writeDelayMs
         configuration.uploadThreads = plan.uploadThreads
         configuration.isReadOnly = plan.isReadOnly
+        configuration.policy = plan.policy.cache
         configuration.phaseFile = plan.phaseFile
         configuration.storeMayHaveChanged = claim.continuity != .unbroken
         configuration.servesUnverified = claim.continuity == .unbroken && plan.cacheFile != nil

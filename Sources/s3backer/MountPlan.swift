@@ -35,6 +35,7 @@ struct MountPlan: Equatable {
     var isCacheSizeGiven: Bool
     var writeDelayMs: Int
     var uploadThreads: Int
+    var policy: PolicyPlan
     var filename: String
     /// Empty: there is no statistics file.
     var statsFilename: String
@@ -73,6 +74,6 @@ struct MountPlan: Equatable {
         blockSize = sizes.blockSize
         blockCount = sizes.blockCount
         cacheSlots = sizes.cacheSlots
-        notices += sizes.notices
+        notices += sizes.notices + policy.notices(slots: cacheSlots)
     }
 }

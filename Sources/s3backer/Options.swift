@@ -76,6 +76,9 @@ struct Options: ParsableCommand {
     @OptionGroup(title: "Reload and Listing")
     var reload: ReloadOptions
 
+    @OptionGroup(title: "Cache Policy")
+    var policy: PolicyOptions
+
     @OptionGroup(title: "Maintenance")
     var maintenance: MaintenanceOptions
 

@@ -1,6 +1,5 @@
 import BlockCache
 import CacheFile
-import FileIO
 import Glibc
 import Logging
 
@@ -11,12 +10,6 @@ struct Stop {
     private let cache: OpenedCache
     private let home: any VolumeHome
     private let logger: Logger
-
-    /// With a cache file, what is not uploaded by then is safe in it. Without, it must be uploaded.
-    private static let timeoutMs = 60_000
-    /// Then requests that hang are ended, so that stopping does not take longer.
-    private static let cancelAfterMs: UInt64 = 58_000
-    private static let reportEveryMs: UInt64 = 2000
 
     init(
         _ plan: MountPlan, volume: VolumeCache, cache: OpenedCache, home: any VolumeHome,
@@ -43,24 +36,26 @@ struct Stop {
         } else if ending > 0 {
             logger.info("unmounting \(plan.mountPoint) because of signal \(ending)")
         }
-        let hasFile = plan.cacheFile != nil
-        let cancelMs = Monotonic.nowMs + Self.cancelAfterMs
-        var nextReportMs = Monotonic.nowMs + Self.reportEveryMs
-        let report = volume.stop(timeoutMs: hasFile ? Self.timeoutMs : nil) { left in
-            if hasFile && Monotonic.nowMs >= cancelMs { home.cancelRequests() }
-            if Monotonic.nowMs < nextReportMs { return }
-            nextReportMs = Monotonic.nowMs + Self.reportEveryMs
-            logger.info("unmount \(plan.mountPoint): \(left) dirty blocks left to upload")
-        }
+        let limit = StopLimit(plan.policy.unmountTimeoutMs, home)
+        announce()
+        let report = volume.stop(timeoutMs: limit.uploadMs)
         release(report)
+        limit.end()
         return conclude(report) && ending >= 0 ? 0 : 1
+    }
+
+    private func announce() {
+        let dirty = volume.statistics.dirty
+        if dirty.isNothing || plan.isReadOnly { return }
+        let limit = plan.policy.unmountTimeoutMs.map { ", for at most \($0 / 1000) s" } ?? ""
+        logger.info("unmount \(plan.mountPoint): \(dirty.text)\(limit)")
     }
 
     /// Ends a volume that was started and never served.
     ///
     /// - Parameter isBound: Its cache file was there before.
     func abandon(isBound: Bool) {
-        let report = volume.stop(timeoutMs: 0) { _ in }
+        let report = volume.stop(timeoutMs: 0)
         home.abandon(
             hasDirty: report.dirtyBlocksLeft > 0 || report.error != nil, isBound: isBound)
     }

@@ -49,6 +49,8 @@ struct Validation {
                 "blockCacheWriteDelay", options.blockCacheWriteDelay, 0...Self.writeDelayMaxMs),
             uploadThreads: try Self.readNumber(
                 "blockCacheThreads", options.blockCacheThreads, 1...Self.threadsMax),
+            policy: try options.policy.plan(
+                hasCacheFile: cacheFile != nil, writeDelay: options.blockCacheWriteDelay),
             filename: try readName("filename", options.filename),
             statsFilename: statsFilename,
             fileMode: try readFileMode(),

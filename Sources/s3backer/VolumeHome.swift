@@ -43,8 +43,9 @@ protocol VolumeHome: AnyObject {
     /// The blocks, after `claim`. Called once.
     func openStore(_ plan: MountPlan) throws(StartupError) -> any BlockStore
 
-    /// Lets requests of the store fail that are under way or waiting to be tried again.
-    func cancelRequests()
+    /// Lets requests fail that are under way or waiting to be tried again. Called from another thread
+    /// than the rest.
+    func cancelRequests(_ which: CancelledRequests)
 
     /// Lets go of the volume. Blocks. Call when no more blocks are sent.
     ///
@@ -59,6 +60,12 @@ protocol VolumeHome: AnyObject {
     ///   - hasDirty: The cache file holds blocks that the volume does not have.
     ///   - isBound: A cache file that stays may have learnt the volume's identity.
     func abandon(hasDirty: Bool, isBound: Bool)
+}
+
+enum CancelledRequests {
+    case ofBlocks
+    /// Those that let go of the volume as well.
+    case all
 }
 
 /// Checks that hold for every kind of volume.
@@ -87,6 +94,8 @@ enum VolumeChecks {
         uuid: [UInt8]?, place: String
     ) throws(StartupError) {
         try plan.consistency?.check(blockCount: sizes.blockCount)
+        let slots = plan.isCacheSizeGiven ? nil : cached?.slotCount
+        try plan.policy.check(slots: slots ?? sizes.cacheSlots)
         guard let cached, let path = plan.cacheFile?.path else { return }
         var settled = plan
         settled.settle(sizes)

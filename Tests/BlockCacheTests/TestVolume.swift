@@ -37,7 +37,7 @@ final class TestVolume {
     }
 
     deinit {
-        if let volume { _ = volume.stop(timeoutMs: 0) { _ in } }
+        if let volume { _ = volume.stop(timeoutMs: 0) }
         try? FileManager.default.removeItem(atPath: root)
     }
 
@@ -83,7 +83,7 @@ final class TestVolume {
     }
 
     func stop(timeoutMs: Int? = 20_000) throws -> StopReport {
-        let report = try #require(volume).stop(timeoutMs: timeoutMs) { _ in }
+        let report = try #require(volume).stop(timeoutMs: timeoutMs)
         // The lock on the file goes with the last owner of the volume.
         current?.end()
         current = nil

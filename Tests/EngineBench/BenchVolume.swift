@@ -63,6 +63,8 @@ final class BenchVolume: Sendable {
         try CacheFiles.create(path, identity: identity, slots: slots, info: Self.info)
         let cache = try CacheFiles.open(path, identity: identity, info: Self.info)
         var configuration = VolumeConfiguration()
+        // As the program has it.
+        configuration.policy.hasFlowControl = true
         configuration.writeDelayMs = writeDelayMs
         volume = VolumeCache(
             cache: cache, store: SlowStore(blockSize: blockSize, latencyMs: latencyMs),
@@ -91,7 +93,7 @@ final class BenchVolume: Sendable {
 
     /// Ends the volume without uploading more, and removes the file.
     func remove() {
-        _ = volume.stop(timeoutMs: 0) { _ in }
+        _ = volume.stop(timeoutMs: 0)
         unlink(path)
     }
 

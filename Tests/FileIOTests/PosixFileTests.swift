@@ -34,6 +34,34 @@ struct PosixFileTests {
         try file.flushAll()
     }
 
+    @Test("what is read or has come to the medium leaves the page cache, if that is wanted")
+    func dropPages() throws {
+        let path = directory.file("f")
+        let file = try PosixFile.create(path)
+        let buffer = AlignedBuffer.zeroed(1 << 20)
+        for isWanted in [false, true] {
+            if isWanted { file.dropPages() }
+            try file.write(buffer.bytes, at: 0, .cached)
+            try file.flush()
+            #expect((try cachedPages(path, buffer.count) == 0) == isWanted)
+            try file.read(into: buffer.mutableBytes, at: 0, .cached)
+            #expect((try cachedPages(path, buffer.count) == 0) == isWanted)
+            try file.write(buffer.bytes, at: 0, .cached)
+            try file.writeBack(buffer.count, at: 0, waits: true)
+            #expect((try cachedPages(path, buffer.count) == 0) == isWanted)
+        }
+    }
+
+    private func cachedPages(_ path: String, _ count: Int) throws -> Int {
+        let fd = open(path, O_RDONLY)
+        defer { close(fd) }
+        let map = try #require(mmap(nil, count, PROT_READ, MAP_SHARED, fd, 0))
+        defer { munmap(map, count) }
+        var pages = [UInt8](repeating: 0, count: count / 4096)
+        try #require(mincore(map, count, &pages) == 0)
+        return pages.count { $0 & 1 == 1 }
+    }
+
     @Test("create refuses a name that is taken, open one that is not")
     func names() throws {
         let path = directory.file("f")

@@ -10,3 +10,8 @@ package func pattern(_ count: Int, blockSize: Int, seed: UInt64) -> [UInt8] {
     }
     return bytes
 }
+
+/// Blocks of 4 KiB, each full of its number plus one; none is zeros.
+package func numberedBlocks(_ count: Int) -> [UInt8] {
+    (0..<count).flatMap { [UInt8](repeating: UInt8($0 + 1), count: 4096) }
+}

@@ -129,9 +129,9 @@ package final class MountedDaemon {
     }
 
     /// Waits for the end, however it came about.
-    package func exitStatus() throws -> Int32 {
+    package func exitStatus(seconds: Double = 90) throws -> Int32 {
         guard let process else { return -1 }
-        try waitFor("the end of s3backer", seconds: 90) { !process.isRunning }
+        try waitFor("the end of s3backer", seconds: seconds) { !process.isRunning }
         return process.terminationStatus
     }
 

@@ -1,0 +1,186 @@
+import BlockCache
+import BlockStore
+import CacheFile
+import FileIO
+import Synchronization
+import TestSupport
+
+/// The engine in one thread, with a clock that only the test moves. The cache file is memory and
+/// does at once what it is told; the store is a dictionary that may fail or keep uploads waiting.
+final class EngineWorld {
+    let engine: Engine
+    private let file: any FileIO
+    private(set) var objects: [UInt64: [UInt8]] = [:]
+    private(set) var now: UInt64 = 1_000_000
+    private(set) var lines: [String] = []
+    /// Uploads fail.
+    var isStoreDown = false
+    /// Uploads wait for `answerUploads`.
+    var holdsUploads = false
+    private var held: [UploadTask] = []
+
+    /// Of a request: nil while it is not answered.
+    final class Answer: Sendable {
+        private let result = Mutex<VolumeError??>(nil)
+        var isThere: Bool { result.withLock { $0 != nil } }
+        var error: VolumeError? { result.withLock { $0 ?? nil } }
+        func set(_ error: VolumeError?) { result.withLock { $0 = .some(error) } }
+    }
+
+    init(slots: Int = 8, _ change: (inout EngineConfiguration) -> Void = { _ in }) throws {
+        file = try SmallWorld.make(slots: slots)
+        let cache = try SessionStart.open(
+            file, identity: SmallWorld.identity, info: SmallWorld.info())
+        var configuration = EngineConfiguration()
+        change(&configuration)
+        engine = Engine(cache: cache, configuration: configuration, now: now)
+        run()
+    }
+
+    // MARK: Requests
+
+    /// Writes a whole block.
+    func write(_ block: UInt64, _ byte: UInt8) -> Answer {
+        let answer = Answer()
+        let geometry = engine.geometry
+        let buffer = AlignedBuffer(geometry.blockSize)
+        buffer.mutableBytes.setBytes(0, [UInt8](repeating: byte, count: geometry.blockSize))
+        engine.write(
+            WriteOp(
+                block: block, granules: 0..<geometry.granulesPerBlock, buffer: buffer,
+                userRange: 0..<geometry.blockSize,
+                request: WriteRequest(parts: 1) { answer.set($0) }, geometry, engine.seeds))
+        run()
+        return answer
+    }
+
+    func sync() -> Answer {
+        let answer = Answer()
+        engine.sync { answer.set($0) }
+        run()
+        return answer
+    }
+
+    /// Reads a whole block, which is here or in the store.
+    func read(_ block: UInt64) {
+        let geometry = engine.geometry
+        let buffer = AlignedBuffer(geometry.blockSize)
+        let request = ReadRequest(buffer: buffer, range: 0..<buffer.count, parts: 1) { _ in }
+        engine.read(
+            ReadPart(
+                block: block, granules: 0..<geometry.granulesPerBlock, targetOffset: 0,
+                request: request))
+        run()
+    }
+
+    /// Time passes, in the steps of the timer.
+    func pass(ms: UInt64) {
+        let end = now + ms
+        while now < end {
+            now = min(now + 20, end)
+            engine.tick(now)
+            run()
+        }
+    }
+
+    /// The oldest uploads that wait are answered.
+    func answerUploads(_ count: Int = Int.max) {
+        for task in held.prefix(count) { upload(task) }
+        held.removeFirst(min(count, held.count))
+        run()
+    }
+
+    var uploadsHeld: Int { held.count }
+    var dirty: DirtyReport { engine.snapshotStatistics().dirty }
+
+    func has(_ block: UInt64) -> Bool { engine.state.slot(of: block) != nil }
+
+    // MARK: Work
+
+    private func run() {
+        while true {
+            let work = engine.takeWork()
+            if work.isEmpty { break }
+            for item in work { perform(item) }
+        }
+        engine.checkInvariants()
+    }
+
+    private func write(_ pieces: [(bytes: UnsafeRawBufferPointer, offset: Int)]) -> FileError? {
+        do throws(FileError) {
+            for piece in pieces { try file.write(piece.bytes, at: piece.offset, .cached) }
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    private func write(_ pieces: [PlacedWrite]) -> FileError? {
+        write(pieces.map { ($0.buffer.bytes, $0.offset) })
+    }
+
+    private func run(_ plan: ReadPlan) {
+        PlanRunner(file: file, geometry: engine.geometry, seeds: engine.seeds).run(plan)
+    }
+
+    private func perform(_ item: Work) {
+        switch item {
+        case .writeGroup(let group, let offset):
+            let pieces = group.imagePieces
+            var error: FileError?
+            do throws(FileError) {
+                try file.write(pieces, at: offset, .cached)
+            } catch let failure {
+                error = failure
+            }
+            engine.groupWritten(group, error)
+        case .flush: engine.flushed(nil)
+        case .writeSlot(let slot): engine.slotWritten(slot, write(slot.writes))
+        case .read(let task):
+            run(task.plan)
+            engine.planDone(task)
+        case .destage(let task):
+            run(task.plan)
+            engine.destaged(task, write(task.writes))
+        case .checkpoint(let writes): engine.checkpointWritten(write(writes))
+        case .fetch(let task): engine.fetched(task, .success(fetch(task)))
+        case .upload(let task):
+            if holdsUploads { held.append(task) } else { upload(task) }
+        case .settle(let task):
+            if isStoreDown { return engine.settled(task, .failure(Self.failure)) }
+            let found = objects[task.block].map { bytes in
+                bytes.withUnsafeBytes { Settled(version: version(task.block), content: $0) }
+            }
+            engine.settled(task, .success(found ?? Settled(version: .absent, content: nil)))
+        case .goOn(let trim): engine.goOn(trim)
+        case .reply(let body): body()
+        case .hurry: break
+        case .log(let line): lines.append(line.text)
+        case .markPoisoned, .move, .reserve, .truncate, .survey:
+            preconditionFailure("not in this world")
+        }
+    }
+
+    private static let failure = StoreError(.temporary, "the store is down")
+
+    private func upload(_ task: UploadTask) {
+        if isStoreDown { return engine.uploaded(task, .failure(Self.failure)) }
+        objects[task.block] = task.isZero ? nil : Array(task.buffer.bytes)
+        engine.uploaded(task, .success(StoreOutcome(version(task.block))))
+    }
+
+    private func version(_ block: UInt64) -> ObjectVersion {
+        objects[block].map { bytes in
+            .tag(bytes.withUnsafeBytes { Digest.hex(Digest.md5($0)) })
+        } ?? .absent
+    }
+
+    private func fetch(_ task: FetchTask) -> Fetched {
+        guard task.kind == .get, let bytes = objects[task.block] else {
+            return Fetched(version: version(task.block), buffer: nil)
+        }
+        let buffer = AlignedBuffer(bytes.count)
+        buffer.mutableBytes.setBytes(0, bytes)
+        return Fetched(version: version(task.block), buffer: buffer)
+    }
+}
