@@ -133,9 +133,14 @@ public enum SessionStart {
         // What a kill left in the page cache becomes durable before anything is concluded from
         // it (I6).
         try io { () throws(FileError) in try file.flush() }
-        let recovered = try Recovery.run(file)
+        var recovered = try Recovery.run(file)
         observe(recovered)
         if let identity { try Binding.check(recovered.superblock, identity) }
+        if let identity, recovered.superblock.volumeBlocks < identity.volumeBlocks {
+            // A session that ends at once: the next one finds a file of the larger volume.
+            _ = try begin(file, recovered, identity, info)
+            recovered = try Recovery.run(file)
+        }
         let sb = try begin(file, recovered, identity, info)
         let checkpointer = Checkpointer(
             geometry: recovered.geometry, seeds: recovered.seeds, superblock: sb,
@@ -185,6 +190,7 @@ public enum SessionStart {
             sb.bootID = info.bootID
             sb.mountedAt = info.mountedAt
             if let token = info.mountToken { sb.mountToken = token }
+            if let identity { sb.volumeBlocks = identity.volumeBlocks }
             // A volume may get its UUID after the file was made.
             if let identity, identity.hasUUID { sb.volumeUUID = identity.volumeUUID }
             try SuperblockSet.write(sb, to: file) { geometry.superblockOffset($0) }
@@ -254,7 +260,10 @@ enum Binding {
         {
             throw CacheFileError(.otherVolume, "BIND_MISMATCH: made for a volume of another UUID")
         }
-        if sb.volumeBlocks != identity.volumeBlocks {
+        // A volume may have grown since; that it is the same one its UUID says.
+        let isGrown = sb.volumeBlocks < identity.volumeBlocks
+        let isSame = sb.volumeUUID != none && sb.volumeUUID == identity.volumeUUID
+        if sb.volumeBlocks != identity.volumeBlocks, !(isGrown && isSame) {
             let size = sb.volumeBlocks * UInt64(sb.blockSize)
             throw CacheFileError(.otherSize, "made for a volume of \(size) bytes")
         }

@@ -61,8 +61,10 @@ final class BucketHome: VolumeHome {
             try setToken(value, before)
             let uuid = try settleIdentity(found, sizes, cached)
             learnConditions()
-            return VolumeClaim(
+            var claim = VolumeClaim(
                 sizes: sizes, volumeUUID: uuid, mountToken: value, continuity: continuity)
+            claim.isBlockZeroOld = block0.map { $0.size != sizes.size } ?? false
+            return claim
         } catch {
             abandon(hasDirty: isTakenOver, isBound: false)
             throw error
@@ -92,7 +94,7 @@ final class BucketHome: VolumeHome {
     ) throws(StartupError) -> SizeRequest.Known? {
         let place = objects.place(of: VolumeObject.name)
         if let block0, let found, !plan.isForced,
-            block0.blockSize != UInt64(found.blockSize) || block0.size != found.size
+            block0.blockSize != UInt64(found.blockSize) || block0.size > found.size
         {
             throw StartupError(
                 "\(place) says \(SizeGrammar.text(found.size)) in blocks of "
@@ -101,7 +103,9 @@ final class BucketHome: VolumeHome {
                     + "\(SizeGrammar.text(block0.blockSize)); "
                     + "give --size and --blockSize with --force")
         }
-        if let block0 {
+        // A disk that has grown, and whose block 0 was not written since.
+        let isGrown = block0 != nil && block0?.size ?? 0 < found?.size ?? 0
+        if let block0, !isGrown {
             let size = SizeGrammar.text(block0.size)
             let blockSize = SizeGrammar.text(block0.blockSize)
             logger.info("auto-detected block size=\(blockSize) and total size=\(size)")

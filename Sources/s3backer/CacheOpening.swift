@@ -208,7 +208,7 @@ struct CacheOpening {
     private static func session(_ plan: MountPlan, token: UInt32?) -> SessionInfo {
         SessionInfo(
             creator: "\(Program.name) \(Program.version)",
-            mounter: "pid \(getpid()), \(plan.mountPoint)",
+            mounter: "pid \(getpid()), \(plan.isFlush ? "--flush" : plan.mountPoint)",
             host: ThisMachine.host,
             bootID: ThisMachine.bootIDBytes,
             mountedAt: UInt64(max(0, time(nil))),

@@ -5,7 +5,7 @@ enum KnownOptions {
         "test", "readOnly", "force", "quiet", "debug", "foreground", "help", "version",
         "vhost", "no-vhost", "ssl", "insecure", "http11", "noCurlCache", "debug-http",
         "accessEC2IAM-IMDSv2", "accessContainer", "blockHashPrefix", "rrs",
-        "erase", "dry-run", "reset-mounted-flag",
+        "erase", "dry-run", "reset-mounted-flag", "flush",
         "listBlocks", "blockCacheNoVerify",
         "blockCacheSync", "blockCacheRecoverDirtyBlocks", "blockCacheFileAdvise",
     ]
@@ -22,7 +22,7 @@ enum KnownOptions {
         "storageClass", "sse", "sse-key-id", "md5CacheSize", "md5CacheTime", "minWriteDelay",
         "listBlocksThreads", "resolveConflicts",
         "unmountTimeout", "fsyncMode", "blockCacheMaxDirty", "blockCacheTimeout",
-        "blockCacheNumProtected",
+        "blockCacheNumProtected", "statsFileMirror", "statsFileMirrorInterval",
     ]
 
     /// Taken by this program, with a value or without.
@@ -35,8 +35,8 @@ enum KnownOptions {
     /// Options of the real s3backer that this build does not have.
     static let missing: Set<String> = [
         "configFile", "directIO", "nbd", "nbd-flag", "nbd-param",
-        "noAutoDetect", "readAhead", "readAheadTrigger", "sharedDiskMode", "statsFileMirror",
-        "statsFileMirrorInterval", "test-delays", "test-discard", "test-errors",
+        "noAutoDetect", "readAhead", "readAheadTrigger", "sharedDiskMode",
+        "test-delays", "test-discard", "test-errors",
     ]
 
     /// The error for a name that is no option; `shown` is how the user wrote it.

@@ -15,7 +15,7 @@ func runProgram(_ arguments: [String]) -> Int32 {
         let options = try Options.read(Arguments.normalise(arguments))
         if let maintenance = try Maintenance(options) { return maintenance.run() }
         plan = try Validation.plan(options)
-        try PathChecks.fuseDevice()
+        if !plan.isFlush { try PathChecks.fuseDevice() }
     } catch let error as StartupError {
         printLine("\(Program.name): \(error.message)")
         return 1
@@ -24,6 +24,6 @@ func runProgram(_ arguments: [String]) -> Int32 {
         printLine(Options.fullMessage(for: error))
         return 0
     }
-    if plan.isForeground { return Mount(plan, readiness: nil).run() }
+    if plan.isForeground || plan.isFlush { return Mount(plan, readiness: nil).run() }
     return Daemon.run(plan) { Mount(plan, readiness: $0).run() }
 }

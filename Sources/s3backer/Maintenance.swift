@@ -28,6 +28,10 @@ struct Maintenance {
     /// - Returns: nil when a mount is wanted.
     init?(_ options: Options) throws(StartupError) {
         let chosen = options.maintenance
+        if chosen.flush {
+            try Self.checkFlush(options)
+            return nil
+        }
         switch (chosen.erase, chosen.resetMountedFlag) {
         case (false, false):
             if chosen.dryRun { throw StartupError("--dry-run is only for --erase; leave it out") }
@@ -60,6 +64,24 @@ struct Maintenance {
         isForced = options.force
         isQuiet = options.quiet
         isDebug = options.debug || options.trace
+    }
+
+    /// A flush is a mount without a mount point: nothing is left to do here.
+    private static func checkFlush(_ options: Options) throws(StartupError) {
+        let others = [
+            ("--erase", options.maintenance.erase), ("--dry-run", options.maintenance.dryRun),
+            ("--reset-mounted-flag", options.maintenance.resetMountedFlag),
+            ("--readOnly", options.readOnly),
+        ]
+        if let other = others.first(where: \.1) {
+            throw StartupError("--flush and \(other.0) cannot both be done; give one")
+        }
+        if let extra = options.mountPoint {
+            throw StartupError("--flush takes no mount point; leave out \(extra)")
+        }
+        if options.blockCacheFile == nil {
+            throw StartupError("--flush needs --blockCacheFile=FILE, whose blocks it uploads")
+        }
     }
 
     /// The volume, for people.

@@ -43,6 +43,7 @@ struct Mount {
     private func serve() throws(StartupError) -> Int32 {
         FuseLog.capture()
         let locked = try CacheOpening(plan, logger: logger, readiness: readiness).lock()
+        if plan.isFlush { try requireFile(locked) }
         let home = makeHome()
         let claim = try home.claim(locked)
         var settled = self
@@ -74,6 +75,11 @@ struct Mount {
         if plan.policy.dropsPages { cache.dropPages() }
         let volume = makeVolume(cache, store, claim)
         let stop = Stop(plan, volume: volume, cache: cache, home: home, logger: logger)
+        if plan.isFlush {
+            start(volume)
+            prepare(volume, claim)
+            return stop.flush()
+        }
         let engine = FuseEngine(
             plan: plan, volume: volume, logger: logger
         ) { [self] in becomeReady(cache) }
@@ -92,8 +98,33 @@ struct Mount {
         FuseLog.forward(to: logger)
         start(volume)
         if let slots = opening.slotsWanted(of: cache) { volume.resize(slots: slots) }
+        prepare(volume, claim)
+        let mirror = plan.statsMirror.map {
+            StatsMirror($0, engine.statistics, logger: logger)
+        }
+        mirror?.start()
         let ending = session.loop()
-        return withExtendedLifetime(engine) { stop.run(after: ending, session) }
+        return withExtendedLifetime(engine) {
+            defer { mirror?.end() }
+            return stop.run(after: ending, session)
+        }
+    }
+
+    private func requireFile(_ locked: LockedCacheFile?) throws(StartupError) {
+        if locked != nil { return }
+        throw StartupError(
+            "--blockCacheFile=\(plan.cacheFile?.path ?? ""): there is no such file, so nothing is to be "
+                + "flushed; name the cache file of the volume")
+    }
+
+    /// Before anybody else reads or writes.
+    private func prepare(_ volume: VolumeCache, _ claim: VolumeClaim) {
+        guard claim.isBlockZeroOld, !plan.isReadOnly else { return }
+        if let error = BlockZero.rewrite(volume) {
+            logger.warning("block 0 keeps the old size of the disk for now: \(error.message)")
+        } else {
+            logger.info("block 0 is written anew with the size of the disk")
+        }
     }
 
     private func guarded(_ store: any BlockStore) -> any BlockStore {

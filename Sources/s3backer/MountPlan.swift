@@ -23,7 +23,9 @@ struct MountPlan: Equatable {
     var isHashed: Bool
     /// For buckets.
     var codec: CodecPlan
+    /// Empty: nothing is mounted, the cache file is uploaded.
     var mountPoint: String
+    var isFlush: Bool { mountPoint.isEmpty }
     /// What was asked for; `settle` says what it came to.
     var sizes: SizeRequest
     private(set) var blockSize = 0
@@ -39,6 +41,7 @@ struct MountPlan: Equatable {
     var filename: String
     /// Empty: there is no statistics file.
     var statsFilename: String
+    var statsMirror: StatsMirrorPlan?
     var fileMode: UInt32
     var uid: UInt32
     var gid: UInt32

@@ -16,7 +16,7 @@ struct Options: ParsableCommand {
         usage: """
             s3backer [options] BUCKET[/PREFIX] /mount/point
             s3backer --test [options] DIRECTORY /mount/point
-            s3backer --erase|--reset-mounted-flag [options] BUCKET[/PREFIX]
+            s3backer --erase|--reset-mounted-flag|--flush [options] BUCKET[/PREFIX]
             mount -t fuse.s3backer BUCKET[/PREFIX] /mount/point -o size=1t,...
             """,
         discussion: """
@@ -78,6 +78,9 @@ struct Options: ParsableCommand {
 
     @OptionGroup(title: "Cache Policy")
     var policy: PolicyOptions
+
+    @OptionGroup(title: "Statistics")
+    var statsMirror: StatsMirrorOptions
 
     @OptionGroup(title: "Maintenance")
     var maintenance: MaintenanceOptions

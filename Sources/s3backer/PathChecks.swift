@@ -139,11 +139,13 @@ enum PathChecks {
         return full
     }
 
-    /// The mount would hide its own cache file.
-    static func outside(_ path: String, mountPoint: String) throws(StartupError) {
+    /// The mount would hide a file that it uses itself.
+    static func outside(
+        _ path: String, _ option: String, mountPoint: String
+    ) throws(StartupError) {
         if path.hasPrefix(mountPoint + "/") {
             throw StartupError(
-                "--blockCacheFile=\(path): lies inside the mount point \(mountPoint); "
+                "--\(option)=\(path): lies inside the mount point \(mountPoint); "
                     + "choose another path")
         }
     }

@@ -83,9 +83,13 @@ extension PolicyOptions {
     /// Slots know their last use in 32 bits.
     private static let cleanTimeoutMaxMs: UInt64 = 1 << 36
 
-    func plan(hasCacheFile: Bool, writeDelay: String) throws(StartupError) -> PolicyPlan {
+    func plan(
+        isFlush: Bool, hasCacheFile: Bool, writeDelay: String
+    ) throws(StartupError) -> PolicyPlan {
         var plan = PolicyPlan()
         plan.unmountTimeoutMs = try readTimeout(hasCacheFile)
+        // A flush is done when all is uploaded, unless the user has less time.
+        if isFlush && unmountTimeout == nil { plan.unmountTimeoutMs = nil }
         for (isGiven, option) in [
             (blockCacheRecoverDirtyBlocks, "blockCacheRecoverDirtyBlocks"),
             (blockCacheFileAdvise, "blockCacheFileAdvise"),

@@ -13,6 +13,9 @@ struct SizeRequest: Equatable {
         var blockCount: UInt64
         var cacheSlots: Int
         var notices: [String] = []
+
+        /// In bytes.
+        var size: UInt64 { blockCount * UInt64(blockSize) }
     }
 
     private let size: UInt64?
@@ -21,6 +24,7 @@ struct SizeRequest: Equatable {
     private let cacheText: String?
     private let cacheSize: UInt64
     private let isForced: Bool
+    private let isReadOnly: Bool
 
     private static let blockSizeMin: UInt64 = 4096
     private static let blockSizeMax: UInt64 = 64 << 20
@@ -31,6 +35,7 @@ struct SizeRequest: Equatable {
     /// Checks each value by itself.
     init(_ options: Options) throws(StartupError) {
         isForced = options.force
+        isReadOnly = options.readOnly
         sizeText = options.size ?? ""
         cacheText = options.blockCacheSize
         blockSize = try options.blockSize.map { text throws(StartupError) in
@@ -55,7 +60,10 @@ struct SizeRequest: Equatable {
     /// - Parameter known: What the volume says; nil: nothing, it may be new.
     func settle(_ known: Known?) throws(StartupError) -> Settled {
         var notices: [String] = []
-        if let known { try compare(known, &notices) }
+        if let known {
+            try compareBlockSize(known, &notices)
+            try compareSize(known, &notices)
+        }
         let blockSize = self.blockSize ?? known?.blockSize ?? Self.defaultBlockSize
         if !Self.isGoodBlockSize(blockSize) {
             throw StartupError(
@@ -71,22 +79,35 @@ struct SizeRequest: Equatable {
             blockSize: Int(blockSize), blockCount: count, cacheSlots: slots, notices: notices)
     }
 
-    private func compare(_ known: Known, _ notices: inout [String]) throws(StartupError) {
-        let pairs = [
-            ("--blockSize", blockSize, known.blockSize, "blocks of"),
-            ("--size", size, known.size, ""),
-        ]
-        for (option, given, found, what) in pairs {
-            guard let given, given != found else { continue }
-            let shown = SizeGrammar.text(found)
-            let says =
-                "\(option)=\(SizeGrammar.text(given)): \(known.source) has "
-                + (what.isEmpty ? shown : "\(what) \(shown)")
-            if !isForced {
-                throw StartupError("\(says); leave the option out, or override with --force")
-            }
-            notices.append("\(says); overridden by --force")
+    private func compareBlockSize(
+        _ known: Known, _ notices: inout [String]
+    ) throws(StartupError) {
+        guard let blockSize, blockSize != known.blockSize else { return }
+        let says =
+            "--blockSize=\(SizeGrammar.text(blockSize)): \(known.source) has blocks of "
+            + SizeGrammar.text(known.blockSize)
+        if !isForced {
+            throw StartupError("\(says); leave the option out, or override with --force")
         }
+        notices.append("\(says); overridden by --force")
+    }
+
+    /// A disk can grow, and never shrinks: what is behind the new end would be lost.
+    private func compareSize(_ known: Known, _ notices: inout [String]) throws(StartupError) {
+        guard let size, size != known.size else { return }
+        let says =
+            "--size=\(SizeGrammar.text(size)): \(known.source) has \(SizeGrammar.text(known.size))"
+        if size < known.size {
+            throw StartupError(
+                "\(says), and cannot shrink, also not with --force; leave the option out")
+        }
+        if !isForced {
+            throw StartupError("\(says); leave the option out, or let it grow with --force")
+        }
+        if isReadOnly {
+            throw StartupError("\(says), and --readOnly cannot let it grow; leave one of them out")
+        }
+        notices.append("\(says); it grows")
     }
 
     private func blockCount(size: UInt64, blockSize: UInt64) throws(StartupError) -> UInt64 {

@@ -22,6 +22,24 @@ struct Stop {
         self.logger = logger
     }
 
+    private var subject: String { plan.isFlush ? "flush" : "unmount \(plan.mountPoint)" }
+
+    /// Uploads everything, with nothing mounted. Blocks.
+    ///
+    /// - Returns: The process's exit status: 0 if nothing is left.
+    func flush() -> Int32 {
+        let report = end()
+        let conflicts = volume.statistics.conflictBlocks
+        if conflicts > 0 {
+            logger.error(
+                """
+                flush: \(conflicts) blocks in conflict are not uploaded; \
+                end the conflicts with --resolveConflicts
+                """)
+        }
+        return conclude(report) && report.dirtyBlocksLeft == 0 && conflicts == 0 ? 0 : 1
+    }
+
     /// Blocks until the volume has ended.
     ///
     /// - Parameter ending: What `FuseSession.loop` returned.
@@ -36,19 +54,23 @@ struct Stop {
         } else if ending > 0 {
             logger.info("unmounting \(plan.mountPoint) because of signal \(ending)")
         }
+        return conclude(end()) && ending >= 0 ? 0 : 1
+    }
+
+    private func end() -> StopReport {
         let limit = StopLimit(plan.policy.unmountTimeoutMs, home)
         announce()
         let report = volume.stop(timeoutMs: limit.uploadMs)
         release(report)
         limit.end()
-        return conclude(report) && ending >= 0 ? 0 : 1
+        return report
     }
 
     private func announce() {
         let dirty = volume.statistics.dirty
         if dirty.isNothing || plan.isReadOnly { return }
         let limit = plan.policy.unmountTimeoutMs.map { ", for at most \($0 / 1000) s" } ?? ""
-        logger.info("unmount \(plan.mountPoint): \(dirty.text)\(limit)")
+        logger.info("\(subject): \(dirty.text)\(limit)")
     }
 
     /// Ends a volume that was started and never served.
@@ -65,27 +87,27 @@ struct Stop {
     private func release(_ report: StopReport) {
         let isComplete = report.dirtyBlocksLeft == 0 && report.error == nil
         if let problem = home.release(isComplete: isComplete) {
-            logger.warning("unmount \(plan.mountPoint): \(problem)")
+            logger.warning("\(subject): \(problem)")
         }
     }
 
     /// - Returns: Whether all went well.
     private func conclude(_ report: StopReport) -> Bool {
-        if let error = report.error { logger.error("unmount \(plan.mountPoint): \(error.message)") }
+        if let error = report.error { logger.error("\(subject): \(error.message)") }
         let left = report.dirtyBlocksLeft
         if left > 0 {
             if let file = plan.cacheFile {
                 logger.warning(
                     """
-                    unmount \(plan.mountPoint): \(left) dirty blocks stay in \(file.path); \
+                    \(subject): \(left) dirty blocks stay in \(file.path); \
                     the next mount uploads them
                     """)
             } else {
                 logger.error(
-                    "unmount \(plan.mountPoint): \(left) dirty blocks could not be uploaded")
+                    "\(subject): \(left) dirty blocks could not be uploaded")
             }
         } else if report.error == nil {
-            logger.info("unmount \(plan.mountPoint): completed")
+            logger.info("\(subject): completed")
         }
         return report.error == nil && (left == 0 || plan.cacheFile != nil)
     }

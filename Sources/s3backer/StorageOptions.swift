@@ -39,4 +39,9 @@ struct MaintenanceOptions: ParsableArguments {
         name: .customLong("reset-mounted-flag"),
         help: "Remove the mark of a mount that is no more.")
     var resetMountedFlag = false
+
+    @Flag(
+        name: .customLong("flush"),
+        help: "Upload what the cache file holds for the volume, and mount nothing.")
+    var flush = false
 }

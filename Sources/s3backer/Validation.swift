@@ -31,17 +31,15 @@ struct Validation {
         let statsFilename = try readStatsFilename()
         let (volume, prefix) = try readVolume(source)
         let cacheFile = try readCacheFile()
-        let mountPoint = try PathChecks.mountPoint(target)
-        if case .directory(let directory) = volume {
-            try PathChecks.apart(store: directory, mountPoint: mountPoint)
+        let mountPoint = try target.map { target throws(StartupError) in
+            try readMountPoint(target, volume, cacheFile)
         }
-        if let cacheFile { try PathChecks.outside(cacheFile.path, mountPoint: mountPoint) }
         var plan = MountPlan(
             source: volume,
             prefix: prefix,
             isHashed: options.storage.blockHashPrefix,
             codec: CodecPlan(),
-            mountPoint: mountPoint,
+            mountPoint: mountPoint ?? "",
             sizes: sizes,
             cacheFile: cacheFile,
             isCacheSizeGiven: options.blockCacheSize != nil,
@@ -50,9 +48,11 @@ struct Validation {
             uploadThreads: try Self.readNumber(
                 "blockCacheThreads", options.blockCacheThreads, 1...Self.threadsMax),
             policy: try options.policy.plan(
+                isFlush: options.maintenance.flush,
                 hasCacheFile: cacheFile != nil, writeDelay: options.blockCacheWriteDelay),
             filename: try readName("filename", options.filename),
             statsFilename: statsFilename,
+            statsMirror: try options.statsMirror.plan(mountPoint: mountPoint),
             fileMode: try readFileMode(),
             uid: try readOwner("uid", options.uid, default: getuid()),
             gid: try readOwner("gid", options.gid, default: getgid()),
@@ -108,7 +108,21 @@ struct Validation {
 
     // MARK: Positionals and names
 
-    private func positionals() throws(StartupError) -> (source: String, target: String) {
+    private func readMountPoint(
+        _ target: String, _ volume: MountPlan.Source, _ cacheFile: MountPlan.CacheFilePlan?
+    ) throws(StartupError) -> String {
+        let mountPoint = try PathChecks.mountPoint(target)
+        if case .directory(let directory) = volume {
+            try PathChecks.apart(store: directory, mountPoint: mountPoint)
+        }
+        if let cacheFile {
+            try PathChecks.outside(cacheFile.path, "blockCacheFile", mountPoint: mountPoint)
+        }
+        return mountPoint
+    }
+
+    /// - Returns: No mount point for `--flush`.
+    private func positionals() throws(StartupError) -> (source: String, target: String?) {
         guard let source = options.source, !source.isEmpty else {
             throw StartupError(
                 options.test
@@ -116,6 +130,7 @@ struct Validation {
                         + "s3backer --test DIRECTORY MOUNTPOINT"
                     : "the bucket and the mount point are missing: s3backer BUCKET MOUNTPOINT")
         }
+        if options.maintenance.flush { return (source, nil) }
         guard let target = options.mountPoint, !target.isEmpty else {
             throw StartupError(
                 "the mount point is missing: s3backer "

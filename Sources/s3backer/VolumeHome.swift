@@ -7,6 +7,8 @@ struct VolumeClaim {
     var sizes: SizeRequest.Settled
     /// 16 bytes, zero when the volume has none.
     var volumeUUID: [UInt8]
+    /// What block 0 says of the size is not true any more.
+    var isBlockZeroOld = false
     /// Value of the mount token that was set; nil: none was.
     var mountToken: UInt32?
     var continuity = Continuity.unbroken

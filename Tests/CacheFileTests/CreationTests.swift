@@ -48,6 +48,32 @@ struct CreationTests {
         #expect(kind { $0.volumeUUID[0] = 1 } == nil)
     }
 
+    @Test("a file of the same volume, smaller then, comes along; one of a larger volume does not")
+    func grown() throws {
+        var identity = SmallWorld.identity
+        identity.volumeUUID[0] = 1
+        let file = MemoryFile([])
+        try Creation.format(
+            file, geometry: SmallWorld.request().layOut(), identity: identity,
+            info: SmallWorld.info(), fileUUID: SmallWorld.fileUUID)
+        let session = try TestSession(file)
+        try session.map(5, version: 1)
+        try session.commit()
+        let before = try SessionStart.open(file, identity: identity, info: SmallWorld.info())
+        #expect(before.dirtyBlocks == 1 && before.geometry.volumeBlocks == 32)
+        identity.volumeBlocks = 5000
+        for _ in 0..<2 {
+            let cache = try SessionStart.open(file, identity: identity, info: SmallWorld.info())
+            #expect(cache.dirtyBlocks == 1 && cache.state.slot(of: 5) != nil)
+            #expect(cache.geometry.volumeBlocks == 5000 && cache.state.slot(of: 4999) == nil)
+        }
+        identity.volumeBlocks = 4999
+        let kind = refusal { () throws(CacheFileError) in
+            _ = try SessionStart.open(file, identity: identity, info: SmallWorld.info())
+        }?.kind
+        #expect(kind == .otherSize)
+    }
+
     @Test(
         "any write, flush or reservation that fails makes creation fail",
         arguments: [CallKind.write, .flush, .reserve])

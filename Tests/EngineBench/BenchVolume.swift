@@ -65,6 +65,7 @@ final class BenchVolume: Sendable {
         var configuration = VolumeConfiguration()
         // As the program has it.
         configuration.policy.hasFlowControl = true
+        configuration.policy.statusIntervalMs = 60_000
         configuration.writeDelayMs = writeDelayMs
         volume = VolumeCache(
             cache: cache, store: SlowStore(blockSize: blockSize, latencyMs: latencyMs),
