@@ -12,7 +12,8 @@ enum KnownOptions {
     /// Taken by this program, with a value.
     static let values: Set<String> = [
         "size", "blockSize", "prefix", "blockCacheFile", "blockCacheSize",
-        "blockCacheWriteDelay", "blockCacheThreads", "filename", "statsFilename", "fileMode",
+        "blockCacheWriteDelay", "blockCacheThreads", "readAhead", "readAheadTrigger", "filename",
+        "statsFilename", "fileMode",
         "uid", "gid", "debugPhaseFile", "blockCacheRingSize",
         "accessFile", "accessId", "accessKey", "accessType", "authVersion", "baseURL", "region",
         "timeout", "initialRetryPause", "maxRetryPause", "accessKeyEnv", "accessEC2IAM", "cacert",
@@ -35,7 +36,7 @@ enum KnownOptions {
         "blockCacheMaxDirty", "blockCacheNumProtected",
         "blockCacheRecoverDirtyBlocks", "blockCacheSync", "blockCacheTimeout",
         "configFile", "directIO", "nbd", "nbd-flag", "nbd-param",
-        "noAutoDetect", "readAhead", "readAheadTrigger", "sharedDiskMode", "statsFileMirror",
+        "noAutoDetect", "sharedDiskMode", "statsFileMirror",
         "statsFileMirrorInterval", "test-delays", "test-discard", "test-errors",
     ]
 

@@ -106,6 +106,8 @@ struct Mount {
         var configuration = VolumeConfiguration()
         configuration.writeDelayMs = plan.writeDelayMs
         configuration.uploadThreads = plan.uploadThreads
+        configuration.readAhead = plan.readAhead.blocksMax
+        configuration.readAheadTrigger = plan.readAhead.trigger
         configuration.isReadOnly = plan.isReadOnly
         configuration.phaseFile = plan.phaseFile
         configuration.storeMayHaveChanged = claim.continuity != .unbroken

@@ -35,6 +35,7 @@ struct MountPlan: Equatable {
     var isCacheSizeGiven: Bool
     var writeDelayMs: Int
     var uploadThreads: Int
+    var readAhead: ReadAheadPlan
     var filename: String
     /// Empty: there is no statistics file.
     var statsFilename: String

@@ -49,6 +49,7 @@ struct Validation {
                 "blockCacheWriteDelay", options.blockCacheWriteDelay, 0...Self.writeDelayMaxMs),
             uploadThreads: try Self.readNumber(
                 "blockCacheThreads", options.blockCacheThreads, 1...Self.threadsMax),
+            readAhead: try options.readAhead.plan(),
             filename: try readName("filename", options.filename),
             statsFilename: statsFilename,
             fileMode: try readFileMode(),
