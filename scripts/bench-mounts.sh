@@ -3,6 +3,8 @@
 
 : "${size_mb:?}" "${seconds:?}" "${delay_ms:?}" "${top:?}" "${jobs[*]:?}"
 block_kb=64
+# What a program is started through.
+wrapped=()
 
 name_of() { # side
     case $1 in ours) echo "$OURS" ;; s3backer) echo "$PARTNER" ;; null) echo "$NULLMOUNT" ;; esac
@@ -133,13 +135,14 @@ start_s3() {
     s3_url=http://127.0.0.1:$port/
 }
 
-start_s3_mount() { # directory side
-    local options
+start_s3_mount() { # directory side options...; through the program `wrapped` says, if any
+    local options dir=$1 side=$2
+    shift 2
     mapfile -t options < <(grep '^--' Benchmarks/options)
-    rm -f "$1/cache"
-    start_mount "$1" "$(name_of "$2")" -f "${options[@]}" "--baseURL=$s3_url" \
-        --accessId=BENCHID --accessKey=BENCHKEY "--size=${size_mb}m" \
-        "--prefix=$(basename "$1")/" "--blockCacheFile=$1/cache" bucket "$1/mnt"
+    rm -f "$dir/cache"
+    start_mount "$dir" "${wrapped[@]}" "$(name_of "$side")" -f "${options[@]}" \
+        "--baseURL=$s3_url" --accessId=BENCHID --accessKey=BENCHKEY "--size=${size_mb}m" \
+        "--prefix=$(basename "$dir")/" "--blockCacheFile=$dir/cache" "$@" bucket "$dir/mnt"
 }
 
 # One volume: written and uploaded, then read by mounts whose cache is empty.

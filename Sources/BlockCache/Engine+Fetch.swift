@@ -12,12 +12,15 @@ extension Engine {
         case upload(Upload)
         /// Nobody: the answer completes patches.
         case patch
+        /// Nobody yet.
+        case readAhead
 
         var urgency: FetchUrgency {
             switch self {
             case .reader: .read
             case .writer: .write
             case .upload, .patch: .completion
+            case .readAhead: .readAhead
             }
         }
     }
@@ -34,7 +37,7 @@ extension Engine {
         case .reader(let part): fetch.readers.append(part)
         case .writer(let op): fetch.writer = op
         case .upload(let upload): fetch.upload = upload
-        case .patch: break
+        case .patch, .readAhead: break
         }
     }
 
@@ -54,6 +57,7 @@ extension Engine {
             blockSize: geometry.blockSize, granuleSize: geometry.granuleSize)
         let fetch = Fetch(task, base: base)
         activity.fetch = fetch
+        if urgency == .readAhead { fetchesAhead += 1 }
         work.append(.fetch(task))
         return fetch
     }
@@ -75,6 +79,7 @@ extension Engine {
             preconditionFailure("an answer nobody asked for")
         }
         activity.fetch = nil
+        if task.urgency == .readAhead { fetchesAhead -= 1 }
         switch result {
         case .failure(let error): fetchFailed(task, fetch, error)
         case .success(let answer):
@@ -96,6 +101,8 @@ extension Engine {
             fetch.readers = []
             if fetch.writer == nil, fetch.upload == nil { return }
         }
+        streams.failed(task.block)
+        if fetch.urgency == .readAhead { return }
         let failure = VolumeError(.store, error.message)
         log(.error, "block \(task.block) cannot be read from the store: \(error.message)")
         for part in fetch.readers { finish(part, failure) }
@@ -176,6 +183,7 @@ extension Engine {
         if let op = fetch.writer { resume(op, fetched: usable) }
         if let upload = fetch.upload { snapshot(upload, fetched: usable) }
         if !isStale { fill(block, activity, answer) }
+        dropIfUnread(block, fetch, answer)
     }
 
     /// Whether the answer is of another object than the one that the block's content derives from.
@@ -263,6 +271,7 @@ extension Engine {
         }
         guard !wanted.isEmpty else { return }
         activity.isFilling = true
+        activity.fillAnswer = answer
         activity.fillBusy = wanted
         activity.fillOvertaken = GranuleSet()
         beginIO(slot)
@@ -308,6 +317,7 @@ extension Engine {
         }
         let named = activity.fillBusy.subtracting(activity.fillOvertaken)
         activity.isFilling = false
+        activity.fillAnswer = nil
         activity.fillBusy = GranuleSet()
         activity.fillOvertaken = GranuleSet()
         defer { dropIfIdle(write.block) }

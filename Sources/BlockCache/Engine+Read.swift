@@ -7,6 +7,7 @@ import Journal
 
 extension Engine {
     package func read(_ part: ReadPart) {
+        noteRead(part.block)
         resolve(part, fetched: nil)
         pump()
     }
@@ -19,6 +20,7 @@ extension Engine {
             noteUse(slot)
             if needsVerification(slot), !servesUnverified(part.block) { return miss(part) }
         }
+        let fetched = fetched ?? answerBeingFilled(part.block)
         let sources = part.granules.map { source(slot, part.block, $0) }
         let isIncomplete = zip(part.granules, sources).contains { granule, source in
             source.isMissing && !(fetched?.covers(granule) ?? false)

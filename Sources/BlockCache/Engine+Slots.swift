@@ -74,13 +74,15 @@ extension Engine {
             slotWaitSinceMs = now
             place(op)
         }
-        let wanted = freeWanted + waitingForSlot.count
+        let wantedAhead = fetchesAhead + (isSlotWantedAhead ? 1 : 0)
+        let wanted = freeWanted + waitingForSlot.count + wantedAhead
         let coming = freeSlots.count + pendingSlots.count
         // Earlier than they are needed, so that flushes that others ask for seal them.
         if coming < wanted + evictedTogether, isBatchReady {
             evict(max(wanted - coming, evictedTogether))
         }
-        if freeSlots.count < freeWanted / 2 + waitingForSlot.count, let last = pendingSlots.last,
+        if freeSlots.count < freeWanted / 2 + waitingForSlot.count + wantedAhead,
+            let last = pendingSlots.last,
             last.lsn > journal.sealed
         {
             sealWanted = max(sealWanted, last.lsn)
@@ -129,6 +131,7 @@ extension Engine {
             let record = Record.evict(EvictRecord(slot: UInt32(slot), block: block))
             guard journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true) else { return }
             dropBlock(record, slot: slot, block: block)
+            streams.lost(block)
             statistics.evictions += 1
             if block >= protected { clockMisses = 0 }
             left -= 1

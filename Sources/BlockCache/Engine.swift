@@ -25,6 +25,10 @@ public struct EngineConfiguration: Sendable {
     public var storeDeletesTogether = 1
     /// Whether less than all of a block is asked for where little is missing.
     public var storeReadsParts = false
+    /// Most blocks read ahead of a stream of reads; 0: none.
+    public var readAheadMax = 0
+    /// How many blocks read one after the other are a stream; 0: nothing is read ahead.
+    public var readAheadTrigger = 2
     /// Somebody else may have written to the store since this file was last open.
     public var storeMayHaveChanged = false
     /// nil: conflicts are kept until the user decides.
@@ -78,6 +82,14 @@ package final class Engine {
     /// Set once, by the first write-side error; nothing is acknowledged or recorded after (R9).
     package var poison: VolumeError?
     var isStopping = false
+
+    // MARK: Read-ahead (Engine+ReadAhead)
+
+    var streams: ReadAheadStreams
+    /// Questions under way that nobody waited for when they were asked.
+    var fetchesAhead = 0
+    /// One more would be asked if it had a slot.
+    var isSlotWantedAhead = false
 
     // MARK: Slots (Engine+Slots)
 
@@ -204,6 +216,9 @@ package final class Engine {
         journal = cache.makeJournal()
         diskTail = journal.tail
         slotsWanted = cache.geometry.slotCount
+        streams = ReadAheadStreams(
+            volumeBlocks: cache.geometry.volumeBlocks, windowMax: configuration.readAheadMax,
+            trigger: configuration.readAheadTrigger)
         slotIO = Array(repeating: 0, count: cache.geometry.slotCount)
         isReferenced = Array(repeating: false, count: cache.geometry.slotCount)
         isVerified = Array(repeating: false, count: cache.geometry.slotCount)
@@ -238,6 +253,7 @@ package final class Engine {
         guard poison == nil else { return }
         pumpSlots()
         pumpFlow()
+        pumpReadAhead()
         pumpRoom()
         pumpSurvey()
         pumpConflicts()

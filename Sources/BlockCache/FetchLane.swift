@@ -69,7 +69,7 @@ final class FetchLane: @unchecked Sendable {
                 if let found = takeNext() {
                     running[found.1.rawValue] += 1
                     // This thread may have been woken for more than it takes.
-                    condition.signal()
+                    if !places.isEmpty { condition.signal() }
                     return found
                 }
                 if isClosed { return nil }

@@ -301,6 +301,8 @@ package final class BlockActivity {
     var fillBusy = GranuleSet()
     var fillOvertaken = GranuleSet()
     var isFilling = false
+    /// What the fill puts into the slot.
+    var fillAnswer: Fetched?
     var upload: Upload?
     var isDestaging = false
 

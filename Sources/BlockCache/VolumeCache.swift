@@ -12,6 +12,10 @@ public struct VolumeConfiguration: Sendable {
     public var surveyThreads = 4
     /// How many reads of the user are always asked of the store at a time, whatever else is.
     public var fetchThreads = 16
+    /// Most blocks read ahead of those who read one block after the other; 0: none.
+    public var readAhead = VolumeConfiguration.readAheadDefault
+    /// How many blocks have to be read one after the other before; 0: nothing is read ahead.
+    public var readAheadTrigger = 2
     /// Nothing is sent to the store.
     public var isReadOnly = false
     /// Somebody else may have mounted the volume since the cache file was last used.
@@ -25,6 +29,11 @@ public struct VolumeConfiguration: Sendable {
     public var phaseFile: String?
 
     public init() {}
+
+    /// Where the user does not say how far to read ahead.
+    public static let readAheadDefault = 64
+    /// Most bytes read ahead that are under way.
+    static let readAheadBytesMax = 32 << 20
 }
 
 /// What a stop left behind.
@@ -96,11 +105,17 @@ public final class VolumeCache: @unchecked Sendable {
         policy.conflictPolicy = configuration.conflictPolicy
         policy.surveysMax = max(1, configuration.surveyThreads)
         policy.storeReadsParts = true
+        let aheadMax = max(1, VolumeConfiguration.readAheadBytesMax / store.blockSize)
+        policy.readAheadMax = max(0, min(configuration.readAhead, aheadMax))
+        policy.readAheadTrigger = max(0, configuration.readAheadTrigger)
         engine = Engine(cache: cache, configuration: policy, now: Monotonic.nowMs)
         fetchLane = FetchLane(
             .init(
                 reserved: max(1, configuration.fetchThreads),
-                most: [.write: Self.writeFetchesMax, .completion: policy.uploadsMax]))
+                most: [
+                    .write: Self.writeFetchesMax, .completion: policy.uploadsMax,
+                    .readAhead: policy.readAheadMax,
+                ]))
         phases = configuration.phaseFile.flatMap { PhaseFile($0) }
     }
 

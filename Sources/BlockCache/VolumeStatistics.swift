@@ -25,6 +25,10 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var conflicts = 0
     /// Reads answered from blocks that could not be compared with the store.
     public var servedUnverified = 0
+    /// Asked for before somebody waited.
+    public var readAheadBlocks = 0
+    /// Of them, those that found no slot.
+    public var readAheadDropped = 0
 
     // Counters: store.
     public var storeGets = 0

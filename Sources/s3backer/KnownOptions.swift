@@ -13,7 +13,8 @@ enum KnownOptions {
     /// Taken by this program, with a value.
     static let values: Set<String> = [
         "size", "blockSize", "prefix", "blockCacheFile", "blockCacheSize",
-        "blockCacheWriteDelay", "blockCacheThreads", "filename", "statsFilename", "fileMode",
+        "blockCacheWriteDelay", "blockCacheThreads", "readAhead", "readAheadTrigger", "filename",
+        "statsFilename", "fileMode",
         "uid", "gid", "debugPhaseFile", "blockCacheRingSize",
         "accessFile", "accessId", "accessKey", "accessType", "authVersion", "baseURL", "region",
         "timeout", "initialRetryPause", "maxRetryPause", "accessKeyEnv", "accessEC2IAM", "cacert",
@@ -35,8 +36,7 @@ enum KnownOptions {
     /// Options of the real s3backer that this build does not have.
     static let missing: Set<String> = [
         "configFile", "directIO", "nbd", "nbd-flag", "nbd-param",
-        "noAutoDetect", "readAhead", "readAheadTrigger", "sharedDiskMode",
-        "test-delays", "test-discard", "test-errors",
+        "noAutoDetect", "sharedDiskMode", "test-delays", "test-discard", "test-errors",
     ]
 
     /// The error for a name that is no option; `shown` is how the user wrote it.

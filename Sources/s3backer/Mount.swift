@@ -138,6 +138,8 @@ struct Mount {
         var configuration = VolumeConfiguration()
         configuration.writeDelayMs = plan.writeDelayMs
         configuration.uploadThreads = plan.uploadThreads
+        configuration.readAhead = plan.readAhead.blocksMax
+        configuration.readAheadTrigger = plan.readAhead.trigger
         configuration.isReadOnly = plan.isReadOnly
         configuration.policy = plan.policy.cache
         configuration.phaseFile = plan.phaseFile

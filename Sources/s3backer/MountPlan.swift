@@ -38,6 +38,7 @@ struct MountPlan: Equatable {
     var writeDelayMs: Int
     var uploadThreads: Int
     var policy: PolicyPlan
+    var readAhead: ReadAheadPlan
     var filename: String
     /// Empty: there is no statistics file.
     var statsFilename: String

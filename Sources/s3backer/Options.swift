@@ -107,6 +107,9 @@ struct Options: ParsableCommand {
         help: ArgumentHelp("How many blocks are uploaded at a time.", valueName: "count"))
     var blockCacheThreads = "20"
 
+    @OptionGroup(title: "Read-Ahead Options")
+    var readAhead: ReadAheadOptions
+
     @Option(
         name: .customLong("filename"),
         help: ArgumentHelp("Name of the disk in the mount point.", valueName: "name"))

@@ -81,6 +81,8 @@ final class Statistics: Sendable {
         line("cache_file_destaged_granules", counter(\.destagedGranules))
         line("cache_file_evictions", counter(\.evictions))
         line("cache_file_moves", counter(\.moves))
+        line("cache_file_read_ahead", counter(\.readAheadBlocks))
+        line("cache_file_read_ahead_dropped", counter(\.readAheadDropped))
         line("cache_file_ring_used", now.ringBytesUsed)
         line("cache_file_ring_size", now.ringBytes)
         line("cache_file_failed", now.isPoisoned ? 1 : 0)

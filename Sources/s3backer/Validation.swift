@@ -50,6 +50,7 @@ struct Validation {
             policy: try options.policy.plan(
                 isFlush: options.maintenance.flush,
                 hasCacheFile: cacheFile != nil, writeDelay: options.blockCacheWriteDelay),
+            readAhead: try options.readAhead.plan(),
             filename: try readName("filename", options.filename),
             statsFilename: statsFilename,
             statsMirror: try options.statsMirror.plan(mountPoint: mountPoint),

@@ -18,6 +18,8 @@ final class FaultyStore: BlockStore {
         var delayMs: UInt32 = 0
         /// Reads of these blocks wait until they are no longer among them.
         var held: Set<UInt64> = []
+        /// Reads of these blocks fail.
+        var failing: Set<UInt64> = []
     }
 
     /// One read: nil for all of the block.
@@ -55,6 +57,9 @@ final class FaultyStore: BlockStore {
     private func begin(_ read: Read) throws(StoreError) {
         reads.withLock { $0.append(read) }
         while faults.withLock({ $0.held.contains(read.block) }) { usleep(500) }
+        if faults.withLock({ $0.failing.contains(read.block) }) {
+            throw StoreError(.temporary, "injected failure", block: read.block)
+        }
         try check(isWrite: false, read.block)
         gets.add(1, ordering: .relaxed)
     }

@@ -75,11 +75,11 @@ final class TestVolume {
     }
 
     /// Starts with a new cache file in the place of the old one.
-    func startEmpty() throws {
+    func startEmpty(_ change: (inout VolumeConfiguration) -> Void = { _ in }) throws {
         try FileManager.default.removeItem(atPath: root + "/cache")
         try CacheFiles.create(
             root + "/cache", identity: identity, slots: slots, info: Self.info, ringBytes: 2 << 20)
-        try start()
+        try start(change)
     }
 
     func stop(timeoutMs: Int? = 20_000) throws -> StopReport {

@@ -38,6 +38,7 @@ extension SimWorld {
     }
 
     private func ask(_ task: FetchTask) -> Result<Fetched, StoreError> {
+        if task.urgency == .readAhead { coverage.hit(.readAhead) }
         if fails() { return .failure(StoreError(.temporary, "simulated failure")) }
         let version = store.version(task.block)
         switch task.kind {

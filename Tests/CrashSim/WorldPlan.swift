@@ -77,6 +77,8 @@ package struct WorldPlan {
         engine.extentsMax = random.pick([4, 6, .max])
         givesUpOvertaken = random.chance(75)
         engine.storeReadsParts = storedPercent == 90
+        // Neighbours are read often enough in a volume this small.
+        if readPercent == 50 { engine.readAheadMax = 4 }
     }
 
     var identity: VolumeIdentity {

@@ -103,8 +103,8 @@ import Testing
             (["-o", "size"], "-o size needs a value: --size=VALUE"),
             (["--test=1"], "--test=1: --test takes no value"),
             (
-                ["--readAhead=1"],
-                "option --readAhead is not supported yet by this build; leave it out"
+                ["--nbd"],
+                "option --nbd is not supported yet by this build; leave it out"
             ),
         ] as [([String], String)])
     func unknown(arguments: [String], message: String) {

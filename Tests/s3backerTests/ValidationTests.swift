@@ -58,6 +58,7 @@ final class Playground {
         #expect(plan.blockSize == 4096 && plan.blockCount == 256 && plan.fileSize == 1 << 20)
         #expect(plan.cacheFile == nil && plan.cacheSlots == 256 && !plan.isCacheSizeGiven)
         #expect(plan.writeDelayMs == 250 && plan.uploadThreads == 20)
+        #expect(plan.readAhead == ReadAheadPlan(blocksMax: 64, trigger: 2))
         #expect(plan.filename == "file" && plan.statsFilename == "stats")
         #expect(plan.fileMode == 0o600 && !plan.isReadOnly && !plan.isForeground)
         #expect(plan.description == "file://\(place.store)/")
@@ -65,6 +66,9 @@ final class Playground {
         #expect(try self.plan(with: "-d").isForeground)
         #expect(try self.plan(with: "--statsFilename=").statsFilename == "")
         #expect(try self.plan(with: "--prefix=-x").prefix == "-x")
+        #expect(try self.plan(with: "--readAhead=0").readAhead.blocksMax == 0)
+        #expect(try self.plan(with: "--readAhead=9").readAhead.blocksMax == 9)
+        #expect(try self.plan(with: "--readAheadTrigger=0").readAhead.trigger == 0)
     }
 
     @Test(
@@ -90,6 +94,8 @@ final class Playground {
             ("--blockCacheSize=1k", "--blockCacheSize=1k: the cache must hold at least one "),
             ("--blockCacheThreads=0", "--blockCacheThreads=0: must be a number from 1 to 1000"),
             ("--blockCacheWriteDelay=x", "--blockCacheWriteDelay=x: must be a number from 0 to "),
+            ("--readAhead=-1", "--readAhead=-1: must be a number from 0 to 1000000"),
+            ("--readAheadTrigger=", "--readAheadTrigger=: must be a number from 0 to 1000000"),
             ("--fileMode=8", "--fileMode=8: must be an octal number from 0 to 0777"),
             ("--fileMode=1777", "--fileMode=1777: must be an octal number from 0 to 0777"),
             ("--filename=", "--filename=: must be a name without \"/\""),
