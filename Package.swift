@@ -96,7 +96,8 @@ let package = Package(
             ],
             path: "Tests/EngineBench", swiftSettings: strict),
         .testTarget(
-            name: "CrashSimulationTests", dependencies: ["CrashSim"], swiftSettings: strict),
+            name: "CrashSimulationTests", dependencies: ["CrashSim", "FileIO"],
+            swiftSettings: strict),
         .target(
             name: "TestSupport", dependencies: ["CacheFile", "Journal", "FileIO"],
             path: "Tests/TestSupport", swiftSettings: strict),
@@ -142,7 +143,7 @@ let package = Package(
         .executableTarget(
             name: "s3torture",
             dependencies: [
-                "S3IO", "BlockStore", "S3TestServers", "Simulation",
+                "S3IO", "BlockStore", "FileIO", "S3TestServers", "Simulation",
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/S3Torture", swiftSettings: strict),

@@ -2,7 +2,6 @@ import BlockCache
 import BlockStore
 import CacheFile
 import FileIO
-import Synchronization
 import TestSupport
 
 /// The engine in one thread, with a clock that only the test moves. The cache file is memory and
@@ -21,7 +20,7 @@ final class EngineWorld {
 
     /// Of a request: nil while it is not answered.
     final class Answer: Sendable {
-        private let result = Mutex<VolumeError??>(nil)
+        private let result = Locked<VolumeError??>(nil)
         var isThere: Bool { result.withLock { $0 != nil } }
         var error: VolumeError? { result.withLock { $0 ?? nil } }
         func set(_ error: VolumeError?) { result.withLock { $0 = .some(error) } }

@@ -13,7 +13,7 @@ final class FaultyFile: FileIO {
     }
 
     private let inner: any FileIO
-    private let plan = Mutex<Plan?>(nil)
+    private let plan = Locked<Plan?>(nil)
     let hasFailed = Atomic<Bool>(false)
 
     init(_ inner: any FileIO) { self.inner = inner }

@@ -1,4 +1,5 @@
 import BlockStore
+import FileIO
 import Foundation
 import Synchronization
 
@@ -29,12 +30,12 @@ final class FaultyStore: BlockStore {
     }
 
     private let inner: any BlockStore
-    private let faults = Mutex(Faults())
+    private let faults = Locked(Faults())
     let failures = Atomic<Int>(0)
     let puts = Atomic<Int>(0)
     let gets = Atomic<Int>(0)
     /// Reads that have begun, in that order.
-    let reads = Mutex<[Read]>([])
+    let reads = Locked<[Read]>([])
 
     init(_ inner: any BlockStore, deletedTogether: Int = 1) {
         self.inner = inner
@@ -95,7 +96,7 @@ final class FaultyStore: BlockStore {
     /// What is told to the cache.
     let deletedTogether: Int
     /// How many blocks each call had that deletes many.
-    let bulkDeletes = Mutex<[Int]>([])
+    let bulkDeletes = Locked<[Int]>([])
 
     func delete(_ blocks: [UInt64]) -> [Result<StoreOutcome, StoreError>] {
         bulkDeletes.withLock { $0.append(blocks.count) }

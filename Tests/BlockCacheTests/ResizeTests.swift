@@ -1,9 +1,9 @@
 import BlockCache
 import CacheFile
+import FileIO
 import Foundation
 import Glibc
 import Simulation
-import Synchronization
 import TestSupport
 import Testing
 
@@ -147,21 +147,21 @@ struct ResizeTests {
 
 /// What threads have found wrong.
 private final class Failures: Sendable {
-    private let found = Mutex<[String]>([])
+    private let found = Locked<[String]>([])
     func add(_ text: String) { found.withLock { $0.append(text) } }
     var all: [String] { found.withLock { $0 } }
 }
 
 private final class Flag: Sendable {
-    private let value = Mutex(false)
+    private let value = Locked(false)
     func set() { value.withLock { $0 = true } }
     var isSet: Bool { value.withLock { $0 } }
 }
 
 /// Values of the cells of one writer.
 private final class Results: Sendable {
-    private let values: Mutex<[Int]>
-    init(_ count: Int) { values = Mutex([Int](repeating: 0, count: count)) }
+    private let values: Locked<[Int]>
+    init(_ count: Int) { values = Locked([Int](repeating: 0, count: count)) }
     func set(_ index: Int, _ value: Int) { values.withLock { $0[index] = value } }
     func get(_ index: Int) -> Int { values.withLock { $0[index] } }
     var all: [Int] { values.withLock { $0 } }

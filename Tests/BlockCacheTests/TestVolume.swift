@@ -4,7 +4,6 @@ import CacheFile
 import FileIO
 import Foundation
 import Logging
-import Synchronization
 import TestSupport
 import Testing
 
@@ -112,9 +111,9 @@ final class TestVolume {
 
 /// Blocking calls on a volume, from any thread.
 final class VolumeAccess: Sendable {
-    private let held: Mutex<VolumeCache?>
+    private let held: Locked<VolumeCache?>
 
-    init(_ volume: VolumeCache) { held = Mutex(volume) }
+    init(_ volume: VolumeCache) { held = Locked(volume) }
 
     private var volume: VolumeCache {
         guard let volume = held.withLock({ $0 }) else { fatalError("the volume has ended") }
@@ -125,7 +124,7 @@ final class VolumeAccess: Sendable {
 
     /// Hands one answer from the thread that replies to the one that waits.
     private final class Answer<Value: Sendable>: Sendable {
-        private let value = Mutex<Value?>(nil)
+        private let value = Locked<Value?>(nil)
         private let ready = DispatchSemaphore(value: 0)
 
         func set(_ result: Value) {

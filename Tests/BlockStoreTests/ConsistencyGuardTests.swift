@@ -20,7 +20,7 @@ private final class LateStore: BlockStore {
         var reads = 0
         var failsWrites = false
     }
-    private let state = Mutex(State())
+    private let state = Locked(State())
     let blockSize = 512
     let honorsConditions = true
     let lateMs: UInt64 = 7

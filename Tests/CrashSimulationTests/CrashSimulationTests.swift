@@ -1,6 +1,6 @@
 import CrashSim
 import Dispatch
-import Synchronization
+import FileIO
 import Testing
 
 /// Random histories with crashes: docs/format.md, "Rules". A failure prints seed and step; the
@@ -19,7 +19,7 @@ struct CrashSimulationTests {
     private func run(
         _ seeds: Range<UInt64>, listsStore: Bool = false
     ) throws -> (Coverage, [Violation]) {
-        let total = Mutex(
+        let total = Locked(
             (coverage: Coverage(), violations: [Violation](), error: (any Error)?.none))
         DispatchQueue.concurrentPerform(iterations: seeds.count) { index in
             let result = Result {

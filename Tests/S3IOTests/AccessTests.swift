@@ -1,9 +1,9 @@
 import BlockStore
+import FileIO
 import Foundation
 import Logging
 import S3IO
 import S3TestServers
-import Synchronization
 import TestSupport
 import Testing
 
@@ -50,10 +50,10 @@ import Testing
 
     /// A service, a clock and a background that do what the test says.
     final class World: Sendable {
-        let time = Mutex(0)
-        let fetches = Mutex(0)
-        let isAway = Mutex(false)
-        let waiting = Mutex<[@Sendable () -> Void]>([])
+        let time = Locked(0)
+        let fetches = Locked(0)
+        let isAway = Locked(false)
+        let waiting = Locked<[@Sendable () -> Void]>([])
         let lifetime: Int?
 
         init(lifetime: Int?) { self.lifetime = lifetime }

@@ -1,9 +1,9 @@
 import BlockStore
+import FileIO
 import Foundation
 import Logging
 import S3IO
 import S3TestServers
-import Synchronization
 import Testing
 
 /// Conditions on changes, and finding out whether they are honoured.
@@ -19,7 +19,7 @@ import Testing
             /// It refuses whatever has a condition.
             var refusesAll = false
         }
-        private let objects = Mutex<[String: String]>([:])
+        private let objects = Locked<[String: String]>([:])
         let habits: Habits
 
         init(_ habits: Habits = Habits()) { self.habits = habits }

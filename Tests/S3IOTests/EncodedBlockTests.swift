@@ -5,7 +5,6 @@ import Foundation
 import Logging
 import S3IO
 import S3TestServers
-import Synchronization
 import Testing
 
 /// Compressed and encrypted blocks on their way through requests.
@@ -19,7 +18,7 @@ import Testing
             var body: [UInt8]
         }
 
-        let objects = Mutex<[String: Object]>([:])
+        let objects = Locked<[String: Object]>([:])
         /// Headers that this server does not keep.
         let dropped: Set<String>
 

@@ -1,9 +1,9 @@
 import BlockStore
+import FileIO
 import Foundation
 import Logging
 import S3IO
 import S3TestServers
-import Synchronization
 import Testing
 
 /// The instrument itself: every fault is what its name says, and is counted.
@@ -11,7 +11,7 @@ import Testing
 struct FaultProxyTests {
     /// A store as simple as can be, which remembers.
     final class Objects: Sendable {
-        let bodies = Mutex<[String: [UInt8]]>([:])
+        let bodies = Locked<[String: [UInt8]]>([:])
 
         func answer(_ request: StubServer.Request) -> StubServer.Answer {
             bodies.withLock { bodies in

@@ -1,9 +1,9 @@
 import BlockStore
+import FileIO
 import Foundation
 import Logging
 import S3IO
 import S3TestServers
-import Synchronization
 import Testing
 
 /// Listing a bucket whose server says what the test wants.
@@ -329,7 +329,7 @@ import Testing
         let keys = (0..<1000).map { BlockKeys(prefix: "p/").key($0) }
         let setup = try ClientTests.Setup { _, request in Self.answer(keys, most: 10, request) }
         let store = S3Store(client: setup.client, prefix: "p/", blockSize: 4096, blockCount: 1000)
-        let found = Mutex<[UInt64]>([])
+        let found = Locked<[UInt64]>([])
         try store.listAll(parts: 8) { page in
             found.withLock { $0 += page.map(\.block) }
             return true

@@ -1,9 +1,9 @@
 import BlockStore
+import FileIO
 import Foundation
 import Logging
 import S3IO
 import S3TestServers
-import Synchronization
 import TestSupport
 import Testing
 
@@ -308,7 +308,7 @@ import Testing
 
 /// Keeps what is logged.
 final class RecordedLog: Sendable {
-    private let kept = Mutex<[String]>([])
+    private let kept = Locked<[String]>([])
     var lines: [String] { kept.withLock { $0 } }
 
     struct Handler: LogHandler {

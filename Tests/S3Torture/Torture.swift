@@ -1,4 +1,5 @@
 import BlockStore
+import FileIO
 import Foundation
 import Logging
 import S3IO
@@ -28,7 +29,7 @@ final class Torture: Sendable {
 
     private let settings: Settings
     private let store: any BlockStore
-    private let counts = Mutex(Counts())
+    private let counts = Locked(Counts())
     private let left: Atomic<Int>
 
     init(_ settings: Settings, _ store: any BlockStore) {
