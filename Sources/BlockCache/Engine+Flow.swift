@@ -23,10 +23,11 @@ extension Engine {
     /// The same while nothing is known of the store's speed.
     private static var blindPauseUs: UInt64 { 50_000 }
 
-    /// Most dirty blocks there may be.
+    /// Most dirty blocks there may be. Those in conflict keep their slots.
     var dirtyLimit: Int {
         let most = configuration.policy.dirtyMax
-        return most > 0 ? min(most, usableSlots) : usableSlots
+        let room = max(1, usableSlots - state.conflictSlots)
+        return most > 0 ? min(most, room) : room
     }
 
     var isSomebodyWaiting: Bool { !waitingForSlot.isEmpty || !flow.waiting.isEmpty }
@@ -35,7 +36,7 @@ extension Engine {
     /// of it at 90 % of what fits, or at the limit of the user.
     var hurryMs: UInt64 {
         guard configuration.policy.hasFlowControl else { return 0 }
-        let full = max(1, min(dirtyLimit, usableSlots * 9 / 10))
+        let full = max(1, min(dirtyLimit, (usableSlots - state.conflictSlots) * 9 / 10))
         let share = min(full, state.dirtySlots)
         return configuration.writeDelayMs * UInt64(share) / UInt64(full)
     }

@@ -18,6 +18,11 @@ extension Engine {
         guard configuration.policy.isSynchronous, request.error == nil else {
             return answer(request, nil)
         }
+        if let block = request.blocks.first(where: { isInConflict($0) }) {
+            return answer(
+                request,
+                VolumeError(.store, "block \(block) is in conflict with the store; kept here only"))
+        }
         let dirty = request.blocks.filter { block in
             state.slot(of: block).map { state.slots.state($0) == .dirty } ?? false
         }

@@ -51,6 +51,14 @@ struct UploadTests {
         let found = try CacheFiles.inspect(volume.root + "/cache")
         #expect(found.conflictBlocks == 1)
         #expect(found.findings.contains { $0.code == "S3_CONFLICT" })
+
+        // Who is told that a write is in the store must not be told so of this one.
+        try volume.start { $0.policy.isSynchronous = true }
+        access = try volume.access()
+        #expect(throws: VolumeError.self) { try access.write(block(6), at: at) }
+        try access.write(block(6), at: 0)
+        #expect(volume.stored(0) == block(6) && volume.stored(3) == block(7))
+        _ = try volume.stop()
     }
 
     @Test("a block changed elsewhere since the last mount, and then written here, is a conflict")
