@@ -20,7 +20,8 @@ struct PolicyOptions: ParsableArguments {
 
     @Option(
         name: .customLong("blockCacheMaxDirty"),
-        help: ArgumentHelp("Writers wait at so many dirty blocks; 0: at a full cache."))
+        help: ArgumentHelp(
+            "Writers wait at so many dirty blocks; 0: at a full cache.", valueName: "blocks"))
     var blockCacheMaxDirty = "0"
 
     @Option(
@@ -31,7 +32,7 @@ struct PolicyOptions: ParsableArguments {
 
     @Option(
         name: .customLong("blockCacheNumProtected"),
-        help: ArgumentHelp("Blocks below this number are evicted last."))
+        help: ArgumentHelp("Blocks below this number are evicted last.", valueName: "block"))
     var blockCacheNumProtected = "0"
 
     @Flag(
