@@ -30,12 +30,18 @@ extension Engine {
         return most > 0 ? min(most, room) : room
     }
 
+    /// Whether the cache can fill up with dirty blocks. One with a slot for every block of the disk
+    /// cannot: nobody is slowed down for it.
+    private var canFillUp: Bool {
+        configuration.policy.dirtyMax > 0 || UInt64(dirtyLimit) < geometry.volumeBlocks
+    }
+
     var isSomebodyWaiting: Bool { !waitingForSlot.isEmpty || !flow.waiting.isEmpty }
 
     /// What the pressure of dirty blocks takes off the write delay: nothing when there are none, all
     /// of it at 90 % of what fits, or at the limit of the user.
     var hurryMs: UInt64 {
-        guard configuration.policy.hasFlowControl else { return 0 }
+        guard configuration.policy.hasFlowControl, canFillUp else { return 0 }
         let full = max(1, min(dirtyLimit, (usableSlots - state.conflictSlots) * 9 / 10))
         let share = min(full, state.dirtySlots)
         return configuration.writeDelayMs * UInt64(share) / UInt64(full)
@@ -84,7 +90,7 @@ extension Engine {
     /// Whether the write makes no block dirty that was not, or nobody wants to know.
     private func hasFreeTurn(_ op: WriteOp) -> Bool {
         let policy = configuration.policy
-        guard policy.hasFlowControl || policy.dirtyMax > 0 else { return true }
+        guard policy.hasFlowControl && canFillUp || policy.dirtyMax > 0 else { return true }
         guard let slot = state.slot(of: op.block) else { return false }
         return state.slots.rawState(slot) != SlotState.clean.rawValue
     }
@@ -99,7 +105,7 @@ extension Engine {
     /// Until the next turn: twice the time the store takes for a block, times the share used of the
     /// last eighth.
     private var pauseUs: UInt64 {
-        guard configuration.policy.hasFlowControl else { return 0 }
+        guard configuration.policy.hasFlowControl, canFillUp else { return 0 }
         let limit = dirtyLimit
         let free = limit - limit / 8
         let above = min(limit, state.dirtySlots + flow.taken) - free
