@@ -33,14 +33,15 @@ extension Engine {
         failureCounts[block] = nil
         confirmations[block] = nil
         statistics.conflicts += 1
-        let text = "block \(block): changed in the store by somebody else and here as well; "
-        guard configuration.conflictPolicy == nil else {
-            log(.warning, text + "resolved as --resolveConflicts says")
-            unresolved.append(block)
-            return end(upload)
-        }
-        log(.error, text + "kept here, not uploaded")
-        failRemoteSyncs(block, VolumeError(.store, text + "kept here, not uploaded"))
+        let isKept = configuration.conflictPolicy == nil
+        let text =
+            "block \(block): changed in the store by somebody else and here as well; "
+            + (isKept ? "kept here, not uploaded" : "resolved as --resolveConflicts says")
+        log(isKept ? .error : .warning, text)
+        if !isKept { unresolved.append(block) }
+        // Whatever becomes of it: what was written is not in the store, as those who wait would
+        // be told when the upload ends.
+        failRemoteSyncs(block, VolumeError(.store, text))
         end(upload)
     }
 
@@ -53,24 +54,26 @@ extension Engine {
         else { return }
         let blocks = unresolved
         unresolved = []
-        for block in blocks where isInConflict(block) && !begin(policy, block) {
+        for block in blocks where isInConflict(block) {
+            // Until it is none any more: the store may fail on the way.
             unresolved.append(block)
+            begin(policy, block)
         }
     }
 
-    private func begin(_ policy: ConflictPolicy, _ block: UInt64) -> Bool {
+    private func begin(_ policy: ConflictPolicy, _ block: UInt64) {
         switch policy {
-        case .remote: return end(block, .remote)
+        case .remote: end(block, .remote)
         case .local:
-            guard active[block] == nil, uploadsRunning < configuration.uploadsMax else {
-                return false
-            }
+            // In the queue it rests after a failure.
+            guard active[block] == nil, !queuedDirty.contains(block),
+                uploadsRunning < configuration.uploadsMax
+            else { return }
             // It replaces what is there now: that is asked for first.
             let upload = Upload(block: block, sinceMs: now)
             activity(block).upload = upload
             uploadsRunning += 1
             settle(upload)
-            return true
         }
     }
 
@@ -86,7 +89,7 @@ extension Engine {
     /// The store has said what the content here is to replace.
     func resolveLocally(_ upload: Upload, over version: ObjectVersion) {
         end(upload)
-        if !end(upload.block, .local(version)) { unresolved.append(upload.block) }
+        end(upload.block, .local(version))
     }
 
     // MARK: Resolution
@@ -101,15 +104,15 @@ extension Engine {
 
     /// Ends a conflict. Nothing happens when the block has none, or is in use.
     package func resolve(_ block: UInt64, _ resolution: Resolution) {
-        _ = end(block, resolution)
+        end(block, resolution)
         pump()
     }
 
-    private func end(_ block: UInt64, _ resolution: Resolution) -> Bool {
+    private func end(_ block: UInt64, _ resolution: Resolution) {
         guard poison == nil, let slot = state.slot(of: block),
             state.slots.state(slot) == .conflict, active[block] == nil, canCarveOut(block),
             journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true)
-        else { return false }
+        else { return }
         switch resolution {
         case .local(let version):
             append(
@@ -122,6 +125,5 @@ extension Engine {
             let record = CleanRecord(slot: UInt32(slot), block: block, .remote)
             dropBlock(.clean(record), slot: slot, block: block)
         }
-        return true
     }
 }

@@ -179,8 +179,13 @@ final class VolumeAccess: Sendable {
     }
 
     func sync() throws {
+        if let error = try beginSync()() { throw error }
+    }
+
+    /// Begins an fsync; the closure waits for its answer.
+    func beginSync() -> () throws -> VolumeError? {
         let answer = Answer<VolumeError?>()
         volume.sync { answer.set($0) }
-        if let error = try answer.get("an fsync") { throw error }
+        return { try answer.get("an fsync") }
     }
 }

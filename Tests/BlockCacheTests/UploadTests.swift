@@ -61,6 +61,37 @@ struct UploadTests {
         _ = try volume.stop()
     }
 
+    @Test("a conflict that is resolved is no success for an fsync, and outlives a failing store")
+    func resolved() throws {
+        let volume = try TestVolume("resolved")
+        try volume.start {
+            $0.policy.fsync = .remote
+            $0.conflictPolicy = .local
+        }
+        let access = try volume.access()
+        let at = 3 * Self.size
+        try access.write(block(1), at: at)
+        try uploaded(volume)
+        volume.store.set { $0.failsWrites = true }
+        try access.write(block(2), at: at)
+        try overwrite(volume, block(7))
+        let synced = access.beginSync()
+        // The one who looks at what is there now is failed, and asks again.
+        volume.store.set {
+            $0.failsWrites = false
+            $0.failsReads = true
+        }
+        let failures = volume.store.failures.load(ordering: .relaxed)
+        try waitFor("failures") { volume.store.failures.load(ordering: .relaxed) > failures + 1 }
+        volume.store.set { $0.failsReads = false }
+        #expect(try synced() != nil)
+        try waitFor("the resolution") { volume.stored(3) == block(2) }
+        try waitFor("the end of the conflict") { volume.statistics.conflictBlocks == 0 }
+        try access.sync()
+        #expect(volume.stored(3) == block(2))
+        _ = try volume.stop()
+    }
+
     @Test("a block changed elsewhere since the last mount, and then written here, is a conflict")
     func changedBetweenMounts() throws {
         let volume = try TestVolume("between")
