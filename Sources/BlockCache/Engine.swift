@@ -44,7 +44,7 @@ public struct EngineConfiguration: Sendable {
     /// List requests under way at a time.
     public var surveysMax = 4
     /// Blocks, or regions without cached blocks, that one event looks at for a survey.
-    public var surveyStepsMax = 65536
+    public var surveyStepsMax = 4096
     /// A trim of more blocks than this asks which of them there are before it deletes them.
     public var listedToDelete: UInt64 = 64
     /// Blocks, or regions without cached blocks, that one event looks at for a trim or its deletes.
