@@ -57,6 +57,12 @@ extension Engine {
         }
     }
 
+    /// Whether there is a slot for every block of the disk and at least one more. Blocks that are
+    /// written anew take turns with the spare ones, as those that they leave are sealed.
+    var isRoomy: Bool {
+        configuration.keepsAll && UInt64(usableSlots) > geometry.volumeBlocks
+    }
+
     /// Slots kept free, so that a writer does not wait for the next ones to be sealed.
     var freeWanted: Int { max(1, min(usableSlots / 16, reserveMax)) }
 
@@ -64,7 +70,7 @@ extension Engine {
     /// the disk of the cache file flush all the time.
     var evictedTogether: Int { max(1, min(usableSlots / 6, reserveMax)) }
 
-    /// A cache that has a slot for every block of the disk is to hold nearly all of them.
+    /// A cache that has just a slot for every block of the disk is to hold nearly all of them.
     private var reserveMax: Int { UInt64(usableSlots) >= geometry.volumeBlocks ? 64 : 1024 }
 
     /// Keeps a few slots free, and serves those who wait for one.
@@ -78,7 +84,7 @@ extension Engine {
         let wanted = freeWanted + waitingForSlot.count + wantedAhead
         let coming = freeSlots.count + pendingSlots.count
         // Earlier than they are needed, so that flushes that others ask for seal them.
-        if coming < wanted + evictedTogether, isBatchReady {
+        if !isRoomy, coming < wanted + evictedTogether, isBatchReady {
             evict(max(wanted - coming, evictedTogether))
         }
         if freeSlots.count < freeWanted / 2 + waitingForSlot.count + wantedAhead,

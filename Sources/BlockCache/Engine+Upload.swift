@@ -22,7 +22,12 @@ extension Engine {
     /// Whether due times are ignored: stopping, an fsync waits for the store, or space is short.
     var isUrgent: Bool {
         isStopping || !remoteSyncs.isEmpty || isSomebodyWaiting || !waitingForExtents.isEmpty
-            || state.dirtySlots * 4 > usableSlots * 3
+            || !isRoomy && isShortOfClean
+    }
+
+    /// Whether soon there may be nothing to evict.
+    private var isShortOfClean: Bool {
+        state.dirtySlots * 4 > usableSlots * 3
             || usableSlots - state.dirtySlots < freeWanted + 2 * evictedTogether
     }
 

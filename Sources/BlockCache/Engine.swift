@@ -52,6 +52,8 @@ public struct EngineConfiguration: Sendable {
     /// Most zero extents, if fewer than the ring has room for.
     public var extentsMax = Int.max
     public var policy = CachePolicy()
+    /// No block gives way to others while there is a slot for each, and one more.
+    public var keepsAll = false
 
     public init() {}
 }

@@ -105,6 +105,7 @@ public final class VolumeCache: @unchecked Sendable {
         policy.conflictPolicy = configuration.conflictPolicy
         policy.surveysMax = max(1, configuration.surveyThreads)
         policy.storeReadsParts = true
+        policy.keepsAll = true
         let aheadMax = max(1, VolumeConfiguration.readAheadBytesMax / store.blockSize)
         policy.readAheadMax = max(0, min(configuration.readAhead, aheadMax))
         policy.readAheadTrigger = max(0, configuration.readAheadTrigger)

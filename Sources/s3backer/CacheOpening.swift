@@ -16,8 +16,14 @@ struct CacheOpening {
     private static let waitMaxMs: UInt64 = 3600 * 1000
     private static let pollMicroseconds: UInt32 = 50_000
 
-    /// A tiny disk gets a cache larger than itself: fewer blocks than this cannot work.
-    private var slots: Int { max(plan.cacheSlots, Geometry.slotsMin) }
+    /// A cache for the whole disk has some more slots than the disk has blocks: those that are
+    /// written anew take another slot, and then nothing has to give way to them. And fewer slots
+    /// than a certain number cannot work.
+    private var slots: Int {
+        let spare =
+            UInt64(plan.cacheSlots) < plan.blockCount ? 0 : min(64, plan.cacheSlots / 16 + 1)
+        return min(max(plan.cacheSlots + spare, Geometry.slotsMin), Geometry.slotsMax)
+    }
 
     /// - Parameter readiness: The waiting parent of a daemon, to stop waiting when it is gone.
     init(_ plan: MountPlan, logger: Logger, readiness: Readiness?) {

@@ -246,4 +246,34 @@ struct VolumeCacheTests {
         #expect(fresh.currentSize == 1)
         #expect(try volume.stop().error == nil)
     }
+
+    @Test(
+        "nothing gives way where there is a slot for every block and one more",
+        arguments: [0, 1, 4])
+    func roomy(spare: Int) throws {
+        let blocks = 32
+        let volume = try TestVolume("roomy-\(spare)", blocks: blocks, slots: blocks + spare)
+        try volume.start { $0.readAhead = 0 }
+        let access = try volume.access()
+        func block(_ number: Int, _ round: Int) -> [UInt8] {
+            [UInt8](repeating: UInt8(number + 40 * round + 1), count: TestVolume.blockSize)
+        }
+        for round in 0..<4 {
+            // Whole blocks go to other slots than those that they have.
+            let writes = (0..<blocks).map {
+                access.beginWrite(block($0, round), at: $0 * TestVolume.blockSize)
+            }
+            for write in writes { #expect(try write() == nil) }
+            try waitFor("the uploads") { volume.statistics.dirtyBlocks == 0 }
+        }
+        for number in 0..<blocks {
+            let found = try access.read(
+                at: number * TestVolume.blockSize, count: TestVolume.blockSize)
+            #expect(found == block(number, 3))
+        }
+        let statistics = volume.statistics
+        #expect((statistics.evictions > 0) == (spare == 0))
+        if spare > 0 { #expect(statistics.readMisses == 0 && statistics.storeGets == 0) }
+        #expect(try volume.stop().error == nil)
+    }
 }
