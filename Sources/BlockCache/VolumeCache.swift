@@ -68,9 +68,9 @@ public final class VolumeCache: @unchecked Sendable {
     private let phases: PhaseFile?
 
     let fetchLane: FetchLane
-    let uploadLane = Lane()
-    let backgroundLane = Lane()
-    let surveyLane = Lane()
+    let uploadLane = WorkLane()
+    let backgroundLane = WorkLane()
+    let surveyLane = WorkLane()
     private var timer: Worker?
 
     /// Writes that wait for the store at a time; few ever do.

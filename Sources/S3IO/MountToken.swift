@@ -29,7 +29,7 @@ public struct MountOwner: Sendable, Equatable {
 /// Value and the first two lines are those of the real s3backer, which reads nothing more; the
 /// lines after them are ours, `name: value` each.
 public struct MountToken: Sendable, Equatable {
-    /// 1...0x7ffffffe.
+    /// 1...0x7ffffffe, or `sharedValue`.
     public var value: UInt32
     /// Line 1.
     public var host = ""
@@ -39,6 +39,10 @@ public struct MountToken: Sendable, Equatable {
     public var owner: MountOwner?
     /// Random, to know one's own object again.
     public var session = ""
+
+    /// Of a volume that any number of hosts have mounted at a time (`--sharedDiskMode`).
+    public static let sharedValue: UInt32 = 0x7fff_ffff
+    public var isShared: Bool { value == Self.sharedValue }
 
     public static let name = "s3backer-mounted"
     static let header = "x-amz-meta-s3backer-mount-token"
@@ -102,6 +106,7 @@ public struct MountToken: Sendable, Equatable {
     public var facts: String {
         var facts = host.isEmpty ? "by an unknown host" : "by host \(host)"
         if let owner { facts += ", process \(owner.processID)" }
+        if isShared { facts += ", in shared disk mode" }
         if !since.isEmpty { facts += ", since \(S3Date.readable(since))" }
         return facts + ", mount token \(valueText)"
     }
@@ -126,6 +131,8 @@ public struct MountToken: Sendable, Equatable {
     public func verdict(
         known: UInt32?, owner ours: MountOwner, isRunning: (MountOwner) -> Bool
     ) -> Verdict {
+        // Others may have joined its owner.
+        if isShared { return .foreign }
         if let owner, isSameMachine(owner, ours), !owner.bootID.isEmpty, !ours.bootID.isEmpty {
             if owner.bootID != ours.bootID { return .stale }
             if !owner.processSpace.isEmpty, owner.processSpace == ours.processSpace {

@@ -58,7 +58,11 @@ final class BucketHome: VolumeHome {
                 sizes: sizes, volumeUUID: found?.uuid ?? none, continuity: continuity)
         }
         do throws(StartupError) {
-            try setToken(value, before)
+            if plan.isShared && before?.isShared == true {
+                logger.info("others have \(plan.description) mounted as well")
+            } else {
+                try setToken(value, before)
+            }
             let uuid = try settleIdentity(found, sizes, cached)
             learnConditions()
             var claim = VolumeClaim(
@@ -184,25 +188,30 @@ final class BucketHome: VolumeHome {
         _ before: MountToken?, _ cached: LockedCacheFile?
     ) throws(StartupError) -> UInt32 {
         let known = cached.flatMap { UInt32(exactly: $0.mountToken) }
-        guard let before else { return MountToken.randomValue() }
+        guard let before else { return newValue() }
+        if before.isShared && plan.isShared { return before.value }
         let verdict = before.verdict(
             known: known, owner: ThisMachine.owner, isRunning: ThisMachine.isRunning)
         switch verdict {
         case .ours, .stale:
             isTakenOver = true
             logger.info("the mount before this one did not end cleanly (\(before.facts))")
-            return known == before.value ? before.value : MountToken.randomValue()
+            return known == before.value ? before.value : newValue()
         case .running, .foreign:
             if plan.isForced {
                 logger.warning(
                     "\(plan.description) is mounted \(before.facts); overridden by --force")
-                return MountToken.randomValue()
+                return newValue()
             }
             throw StartupError(
                 "\(plan.description) appears to be mounted already \(before.facts); "
                     + "unmount it there; if it is not mounted any more, use --force "
                     + "or s3backer --reset-mounted-flag")
         }
+    }
+
+    private func newValue() -> UInt32 {
+        plan.isShared ? MountToken.sharedValue : MountToken.randomValue()
     }
 
     private func setToken(_ value: UInt32, _ before: MountToken?) throws(StartupError) {
@@ -268,6 +277,10 @@ final class BucketHome: VolumeHome {
     func release(isComplete: Bool) -> String? {
         guard let token, isComplete else { return nil }
         self.token = nil
+        if token.isShared {
+            return "\(plan.description) stays marked as mounted in shared disk mode, since others "
+                + "may have joined; when nobody has: s3backer --reset-mounted-flag"
+        }
         let place = objects.place(of: MountToken.name)
         do throws(S3Error) {
             guard let other = try objects.deleteToken(token) else { return nil }

@@ -7,7 +7,7 @@ import Synchronization
 /// What the FUSE callbacks work with: one object, alive until the process ends.
 final class FuseEngine: Sendable {
     let plan: MountPlan
-    let volume: VolumeCache
+    let volume: any Volume
     let statistics: Statistics
     let failures: FailureLog
     let gate = ReplyGate()
@@ -17,7 +17,7 @@ final class FuseEngine: Sendable {
     private let wasReady = Atomic<Bool>(false)
 
     init(
-        plan: MountPlan, volume: VolumeCache, logger: Logger,
+        plan: MountPlan, volume: any Volume, logger: Logger,
         onReady: @escaping @Sendable () -> Void
     ) {
         self.plan = plan

@@ -27,8 +27,12 @@ func fuseOpen(
         switch ino {
         case FuseAttributes.fileIno:
             if isWriting && engine.plan.isReadOnly { return request.fail(EROFS) }
-            // Nothing but this mount changes the content, so the page cache stays true.
-            info.keep_cache = 1
+            if engine.plan.isDirect {
+                info.direct_io = 1
+            } else {
+                // Nothing but this mount changes the content, so the page cache stays true.
+                info.keep_cache = 1
+            }
             _ = request.opened(info)
         case FuseAttributes.statsIno:
             if isWriting { return request.fail(EACCES) }

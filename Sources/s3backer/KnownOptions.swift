@@ -5,7 +5,7 @@ enum KnownOptions {
         "test", "readOnly", "force", "quiet", "debug", "foreground", "help", "version",
         "vhost", "no-vhost", "ssl", "insecure", "http11", "noCurlCache", "debug-http",
         "accessEC2IAM-IMDSv2", "accessContainer", "blockHashPrefix", "rrs",
-        "erase", "dry-run", "reset-mounted-flag", "flush",
+        "sharedDiskMode", "directIO", "erase", "dry-run", "reset-mounted-flag", "flush",
         "listBlocks", "blockCacheNoVerify",
         "blockCacheSync", "blockCacheRecoverDirtyBlocks", "blockCacheFileAdvise",
     ]
@@ -35,8 +35,8 @@ enum KnownOptions {
 
     /// Options of the real s3backer that this build does not have.
     static let missing: Set<String> = [
-        "configFile", "directIO", "nbd", "nbd-flag", "nbd-param",
-        "noAutoDetect", "sharedDiskMode", "test-delays", "test-discard", "test-errors",
+        "configFile", "nbd", "nbd-flag", "nbd-param",
+        "noAutoDetect", "test-delays", "test-discard", "test-errors",
     ]
 
     /// The error for a name that is no option; `shown` is how the user wrote it.

@@ -7,10 +7,10 @@ import Logging
 
 /// One mount from opening its files to its end, in the process that serves it.
 struct Mount {
-    private var plan: MountPlan
-    private let readiness: Readiness?
+    private(set) var plan: MountPlan
+    let readiness: Readiness?
     private let target: LogTarget
-    private let logger: Logger
+    let logger: Logger
 
     /// - Parameter readiness: The parent that waits for a daemon to be ready; nil: foreground.
     init(_ plan: MountPlan, readiness: Readiness?) {
@@ -62,6 +62,7 @@ struct Mount {
         _ locked: LockedCacheFile?, _ home: any VolumeHome, _ claim: VolumeClaim
     ) throws(StartupError) -> Int32 {
         for notice in plan.notices { logger.notice("\(notice)") }
+        if plan.isShared { return try serveShared(home) }
         let opening = CacheOpening(plan, logger: logger, readiness: readiness)
         let cache: OpenedCache
         let store: any BlockStore
@@ -76,7 +77,7 @@ struct Mount {
         let volume = makeVolume(cache, store, claim)
         let stop = Stop(plan, volume: volume, cache: cache, home: home, logger: logger)
         if plan.isFlush {
-            start(volume)
+            start { volume.start() }
             prepare(volume, claim)
             return stop.flush()
         }
@@ -90,13 +91,13 @@ struct Mount {
             if readiness?.isAbandoned == true { throw StartupError("interrupted") }
             try session.mount()
         } catch {
-            start(volume)
+            start { volume.start() }
             stop.abandon(isBound: locked != nil)
             if locked == nil { opening.discard() }
             throw error
         }
         FuseLog.forward(to: logger)
-        start(volume)
+        start { volume.start() }
         if let slots = opening.slotsWanted(of: cache) { volume.resize(slots: slots) }
         prepare(volume, claim)
         let mirror = plan.statsMirror.map {
@@ -172,18 +173,18 @@ struct Mount {
     }
 
     /// Starts the volume's threads with all signals blocked, so that only this thread gets them.
-    private func start(_ volume: VolumeCache) {
+    func start(_ body: () -> Void) {
         var all = sigset_t()
         var before = sigset_t()
         sigfillset(&all)
         pthread_sigmask(SIG_SETMASK, &all, &before)
-        volume.start()
+        body()
         pthread_sigmask(SIG_SETMASK, &before, nil)
     }
 
     /// The kernel has found the mount answering.
-    private func becomeReady(_ cache: OpenedCache) {
-        cache.setServing(true)
+    func becomeReady(_ cache: OpenedCache?) {
+        cache?.setServing(true)
         logger.info("mounted \(plan.description) on \(plan.mountPoint)")
         target.unmute()
         // Refused without CAP_SYS_RESOURCE, or by an old kernel; then it is as without.

@@ -50,6 +50,10 @@ struct MountPlan: Equatable {
     var consistency: ConsistencyGuard.Limits?
     var reload: ReloadPlan
     var isReadOnly: Bool
+    /// Several hosts have the volume mounted; nothing is cached.
+    var isShared: Bool
+    /// The kernel keeps nothing of the disk in its page cache.
+    var isDirect: Bool
     /// Mount whatever the sizes or the token in the bucket say.
     var isForced: Bool
     var isQuiet: Bool

@@ -82,6 +82,9 @@ struct Options: ParsableCommand {
     @OptionGroup(title: "Statistics")
     var statsMirror: StatsMirrorOptions
 
+    @OptionGroup(title: "Sharing")
+    var sharing: SharingOptions
+
     @OptionGroup(title: "Maintenance")
     var maintenance: MaintenanceOptions
 

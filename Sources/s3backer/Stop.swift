@@ -46,7 +46,15 @@ struct Stop {
     /// - Returns: The process's exit status.
     func run(after ending: Int32, _ session: FuseSession) -> Int32 {
         cache.setServing(false)
-        Self.ignoreSignals()
+        Self.end(session, of: plan, after: ending, logger: logger)
+        return conclude(end()) && ending >= 0 ? 0 : 1
+    }
+
+    /// Nothing is served from now on, and no signal cuts short what follows.
+    static func end(
+        _ session: FuseSession, of plan: MountPlan, after ending: Int32, logger: Logger
+    ) {
+        ignoreSignals()
         session.unmount()
         if ending < 0 {
             logger.error(
@@ -54,7 +62,6 @@ struct Stop {
         } else if ending > 0 {
             logger.info("unmounting \(plan.mountPoint) because of signal \(ending)")
         }
-        return conclude(end()) && ending >= 0 ? 0 : 1
     }
 
     private func end() -> StopReport {

@@ -25,6 +25,7 @@ struct Validation {
 
     private func plan() throws(StartupError) -> MountPlan {
         let (source, target) = try positionals()
+        try SharingOptions.check(options)
         let sizes = try SizeRequest(options)
         // A bucket knows its sizes; a directory is told.
         let settled = options.test ? try sizes.settle(nil) : nil
@@ -60,6 +61,8 @@ struct Validation {
             consistency: try consistency(volume),
             reload: try options.reload.plan(hasCacheFile: cacheFile != nil),
             isReadOnly: options.readOnly,
+            isShared: options.sharing.sharedDiskMode,
+            isDirect: options.sharing.sharedDiskMode || options.sharing.directIO,
             isForced: options.force,
             isQuiet: options.quiet,
             isDebug: options.debug || options.trace,

@@ -111,11 +111,11 @@ final class TestVolume {
 
 /// Blocking calls on a volume, from any thread.
 final class VolumeAccess: Sendable {
-    private let held: Locked<VolumeCache?>
+    private let held: Locked<(any Volume)?>
 
-    init(_ volume: VolumeCache) { held = Locked(volume) }
+    init(_ volume: any Volume) { held = Locked(volume) }
 
-    private var volume: VolumeCache {
+    var volume: any Volume {
         guard let volume = held.withLock({ $0 }) else { fatalError("the volume has ended") }
         return volume
     }

@@ -70,4 +70,25 @@ import Testing
         let plan = try plan("--blockCacheSize=20", "--blockCacheNumProtected=21")
         #expect(plan.notices.contains { $0.contains("more than the 20 blocks") })
     }
+
+    @Test("--sharedDiskMode goes with nothing that remembers")
+    func shared() throws {
+        let shared = try plan("--sharedDiskMode", "--readAhead=0", "--readAheadTrigger=0")
+        #expect(shared.isShared && shared.isDirect)
+        let plain = try plan("--directIO")
+        #expect(!plain.isShared && plain.isDirect)
+        for other in [
+            cache, "--blockCacheSize=10", "--blockCacheThreads=2", "--blockCacheWriteDelay=0",
+            "--readAhead=4", "--readAheadTrigger=1", "--md5CacheSize=10", "--listBlocks",
+            "--blockCacheNoVerify", "--blockCacheMaxDirty=3", "--blockCacheNumProtected=1",
+        ] {
+            let error = try #require(throws: StartupError.self) {
+                try plan("--sharedDiskMode", other)
+            }
+            let name = other.split(separator: "=")[0]
+            #expect(
+                error.message.contains("--sharedDiskMode") && error.message.contains(name),
+                "\(error.message)")
+        }
+    }
 }
