@@ -37,9 +37,10 @@ final class FetchLane: @unchecked Sendable {
         for number in 0..<limits.threads {
             workers.append(
                 Worker(name: "fetch-\(number)") { [self] in
-                    while let (task, urgency) = next() {
+                    var last: FetchUrgency?
+                    while let (task, urgency) = next(after: last) {
                         body(task)
-                        condition.withLock { running[urgency.rawValue] -= 1 }
+                        last = urgency
                     }
                 })
         }
@@ -47,29 +48,32 @@ final class FetchLane: @unchecked Sendable {
 
     func post(_ task: FetchTask) {
         condition.withLock { queue(task, task.urgency) }
+        condition.signal()
     }
 
     /// Moves a task that still waits.
     func hurry(_ task: FetchTask, _ urgency: FetchUrgency) {
-        condition.withLock {
-            guard let place = places[ObjectIdentifier(task)], place < urgency else { return }
+        let isMoved = condition.withLock {
+            guard let place = places[ObjectIdentifier(task)], place < urgency else { return false }
             queue(task, urgency)
+            return true
         }
+        if isMoved { condition.signal() }
     }
 
     private func queue(_ task: FetchTask, _ urgency: FetchUrgency) {
         places[ObjectIdentifier(task)] = urgency
         queues[urgency.rawValue].append(task)
-        condition.signal()
     }
 
-    private func next() -> (FetchTask, FetchUrgency)? {
+    /// Every task wakes one thread. A thread that comes back looks for itself, and what its last
+    /// task kept from beginning is one at most.
+    private func next(after last: FetchUrgency?) -> (FetchTask, FetchUrgency)? {
         condition.withLock {
+            if let last { running[last.rawValue] -= 1 }
             while true {
                 if let found = takeNext() {
                     running[found.1.rawValue] += 1
-                    // This thread may have been woken for more than it takes.
-                    if !places.isEmpty { condition.signal() }
                     return found
                 }
                 if isClosed { return nil }

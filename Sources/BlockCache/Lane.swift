@@ -22,8 +22,8 @@ final class Lane<Task>: @unchecked Sendable {
     func post(_ task: Task) {
         condition.withLock {
             queue.append(task)
-            condition.signal()
         }
+        condition.signal()
     }
 
     private func next() -> Task? {
