@@ -33,7 +33,7 @@ private final class CommonStore: BlockStore {
         _ block: UInt64, into target: UnsafeMutableRawBufferPointer
     ) throws(StoreError) -> ObjectVersion {
         // So long that others come in between.
-        usleep(100)
+        usleep(500)
         return try state.withLock { state throws(StoreError) in
             if state.isDown { throw StoreError(.temporary, "down", block: block) }
             guard let found = state.objects[block] else { return .absent }
@@ -144,7 +144,7 @@ struct SharedVolumeTests {
             #expect(found.allSatisfy { $0 == value }, "round \(round)")
         }
         // Otherwise nothing was tried.
-        #expect(store.state.withLock { $0.conflicts } > 10)
+        #expect(store.state.withLock { $0.conflicts } > 0)
         end(hosts)
     }
 
