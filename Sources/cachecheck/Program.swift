@@ -16,10 +16,10 @@ struct Cachecheck: ParsableCommand {
 
     static let configuration = CommandConfiguration(
         commandName: "cachecheck",
-        abstract: "Tells what is in a block cache file of s3backer; never writes to it.",
+        abstract: "Tells what is in a block cache file of s3backer, and changes it offline.",
         usage: "cachecheck [COMMAND] [OPTIONS] FILE",
         discussion: """
-            Reads the file as a mount would, with a shared lock. Without a command it checks: the \
+            Reads the file as a mount would, with a shared lock; only "resize" writes to it. Without a command it checks: the \
             last line says whether a mount will accept the file and what dirty data it holds. \
             FILE may also be what "bundle" made.
 
@@ -35,7 +35,7 @@ struct Cachecheck: ParsableCommand {
         version: "cachecheck version \(version)",
         subcommands: [
             Check.self, Show.self, List.self, JournalCommand.self, Map.self, Salvage.self,
-            BundleCommand.self, Import.self,
+            BundleCommand.self, Import.self, Resize.self,
         ],
         defaultSubcommand: Check.self)
 }

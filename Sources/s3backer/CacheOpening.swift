@@ -16,13 +16,8 @@ struct CacheOpening {
     private static let waitMaxMs: UInt64 = 3600 * 1000
     private static let pollMicroseconds: UInt32 = 50_000
 
-    /// A cache for the whole disk has some more slots than the disk has blocks: those that are
-    /// written anew take another slot, and then nothing has to give way to them. And fewer slots
-    /// than a certain number cannot work.
     private var slots: Int {
-        let spare =
-            UInt64(plan.cacheSlots) < plan.blockCount ? 0 : min(64, plan.cacheSlots / 16 + 1)
-        return min(max(plan.cacheSlots + spare, Geometry.slotsMin), Geometry.slotsMax)
+        Geometry.slots(holding: plan.cacheSlots, of: plan.blockCount)
     }
 
     /// - Parameter readiness: The waiting parent of a daemon, to stop waiting when it is gone.
@@ -215,8 +210,8 @@ struct CacheOpening {
         SessionInfo(
             creator: "\(Program.name) \(Program.version)",
             mounter: "pid \(getpid()), \(plan.isFlush ? "--flush" : plan.mountPoint)",
-            host: ThisMachine.host,
-            bootID: ThisMachine.bootIDBytes,
+            host: ThisHost.name,
+            bootID: ThisHost.bootIDBytes,
             mountedAt: UInt64(max(0, time(nil))),
             mountToken: token.map { UInt64($0) })
     }

