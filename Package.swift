@@ -59,7 +59,14 @@ let package = Package(
             swiftSettings: strict),
 
         // What both programs are told about a volume.
-        .target(name: "VolumeOptions", swiftSettings: strict),
+        .target(
+            name: "VolumeOptions",
+            dependencies: [
+                "S3IO", "BlockCodec", "BlockStore", "FileIO",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
 
         .executableTarget(
             name: "s3backer",

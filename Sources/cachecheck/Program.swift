@@ -26,7 +26,8 @@ struct Cachecheck: ParsableCommand {
             Exit status, added up:
               0   sound; also when the next mount will replay the journal
               4   damaged, or of a version this program does not know: a mount refuses it;
-                  or bytes of dirty blocks are damaged, a mount gives EIO for them
+                  or bytes of dirty blocks are damaged, a mount gives EIO for them;
+                  compare: blocks differ
               8   not done: missing, in use, not readable, not a cache file, no room
               16  wrong usage
               32  cancelled
@@ -36,6 +37,7 @@ struct Cachecheck: ParsableCommand {
         subcommands: [
             Check.self, Show.self, List.self, JournalCommand.self, Map.self, Salvage.self,
             BundleCommand.self, Import.self, Resize.self,
+            Compare.self,
         ],
         defaultSubcommand: Check.self)
 }
@@ -70,7 +72,8 @@ struct CommonOptions: ParsableArguments {
 func runProgram(_ arguments: [String]) -> Int32 {
     Cancellation.install()
     do {
-        var command = try Cachecheck.parseAsRoot(arguments)
+        var command = try Cachecheck.parseAsRoot(
+            arguments.first == "compare" ? arguments.flatMap(Compare.spelled) : arguments)
         if let command = command as? any Command { return command.execute() }
         try command.run()
         return ExitStatus.sound

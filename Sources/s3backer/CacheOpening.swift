@@ -3,6 +3,7 @@ import CacheFile
 import FileIO
 import Glibc
 import Logging
+import VolumeOptions
 
 /// Opens the cache file of a mount, making it first when there is none.
 struct CacheOpening {
@@ -180,30 +181,12 @@ struct CacheOpening {
     // MARK: Identity
 
     static func identity(_ plan: MountPlan, uuid: [UInt8]) -> VolumeIdentity {
-        let text = Array(bindingText(plan).utf8)
+        let text = Array(plan.bindingText.utf8)
         return VolumeIdentity(
             binding: text.withUnsafeBytes { Digest.sha256($0) },
             volumeUUID: uuid,
             blockSize: plan.blockSize,
             volumeBlocks: plan.blockCount)
-    }
-
-    /// What a cache file is bound to, as text; never change it. The way to the bucket (server, URL
-    /// style) and the coding of the blocks do not matter.
-    static func bindingText(_ plan: MountPlan) -> String {
-        let bucket =
-            switch plan.source {
-            case .directory(let directory): "file://" + directory
-            case .bucket(let configuration): configuration.endpoint.bucket
-            }
-        return """
-            s3backer-binding-1
-            bucket=\(bucket)
-            prefix=\(plan.prefix)
-            blockSize=\(plan.blockSize)
-            blockHashPrefix=\(plan.isHashed ? 1 : 0)
-
-            """
     }
 
     private static func session(_ plan: MountPlan, token: UInt32?) -> SessionInfo {

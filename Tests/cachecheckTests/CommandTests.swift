@@ -35,7 +35,7 @@ struct CommandTests {
     static let commands = [
         [], ["check"], ["check", "--fast"], ["show"], ["list"], ["journal"], ["map"],
         ["salvage", "--to", "OUT"], ["bundle", "OUT"], ["import"],
-        ["resize", "--slots=16", "--dry-run"], ["resize", "--slots=16"],
+        ["resize", "--slots=16", "--dry-run"], ["resize", "--slots=16"], ["compare"],
     ]
 
     @Test(
@@ -44,6 +44,7 @@ struct CommandTests {
         let out = directory.file("out")
         let words = command.map { $0 == "OUT" ? out : $0 }
         let isImport = command == ["import"]
+        let isCompare = command.first == "compare"
         let own = readFile(SourceTree.golden("clean.cache"))
         let other = readFile(SourceTree.golden("cachefile-1.5.4-clean.bin"))
         var status: Int32 = 8
@@ -68,7 +69,7 @@ struct CommandTests {
             chmod(path, 0o400)
             // Nobody keeps root from writing.
             if command == ["resize", "--slots=16"] { return }
-            status = 0
+            (status, part) = isCompare ? (8, "BIND_MISMATCH") : (0, "")
         case .fifo:
             mkfifo(path, 0o600)
             part = "is a named pipe"
@@ -82,6 +83,7 @@ struct CommandTests {
                 path, identity: SmallWorld.identity, info: SmallWorld.info())
             part = "is in use by s3backer"
         }
+        if isCompare { more += ["--test", directory.path] }
         let before = kind == .readOnly ? readFile(path) : []
         let outcome = try program.run(words + more)
         #expect(outcome.status == status, "\(outcome.errors)")
