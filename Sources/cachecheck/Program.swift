@@ -31,13 +31,13 @@ struct Cachecheck: ParsableCommand {
               8   not done: missing, in use, not readable, not a cache file, no room
               16  wrong usage
               32  cancelled
-              64  salvage: some dirty bytes could not be delivered, manifest.json lists them
+              64  salvage, restore: some dirty bytes could not be delivered
             """,
         version: "cachecheck version \(version)",
         subcommands: [
             Check.self, Show.self, List.self, JournalCommand.self, Map.self, Salvage.self,
             BundleCommand.self, Import.self, Resize.self,
-            Compare.self,
+            Compare.self, Dump.self, Restore.self, Upgrade.self,
         ],
         defaultSubcommand: Check.self)
 }
