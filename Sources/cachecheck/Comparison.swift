@@ -62,14 +62,17 @@ struct Comparison {
         var outcome = Outcome()
         outcome.compared = slots.count
         var asked: [Question] = []
-        for slot in slots {
-            let block = state.slots.block(slot)
-            let base = state.slots.base(slot)
-            let found = listed[block] ?? Found(base: .absent, version: .absent)
-            if let version = found.version {
-                if found.base == base || isBlind(slot, version) { continue }
+        for slot in slots where !listed.isSame[slot] {
+            // What the list does not name is absent.
+            let version = listed.others[slot, default: .absent]
+            if let version {
+                let isSame = Base(version) == state.slots.base(slot)
+                if isSame || isBlind(slot, version) { continue }
             }
-            asked.append(Question(slot: slot, block: block, base: base, version: found.version))
+            asked.append(
+                Question(
+                    slot: slot, block: state.slots.block(slot), base: state.slots.base(slot),
+                    version: version))
         }
         let answers = try ask(asked, progress)
         for answer in answers {
@@ -86,38 +89,41 @@ struct Comparison {
 
     // MARK: Listing
 
-    private struct Found: Sendable {
-        let base: Base
+    /// What the list says of the blocks of the file, by slot.
+    private struct Listed {
+        /// The object is the one that the block derives from.
+        var isSame: [Bool]
         /// nil: there is an object, and the list does not say which.
-        let version: ObjectVersion?
+        var others: [Int: ObjectVersion?] = [:]
     }
 
-    /// The blocks of the file that have an object.
-    private func list() throws(StoreError) -> [UInt64: Found] {
-        let state = Known(state)
-        let found = Locked<[UInt64: Found]>([:])
-        let parts = min(Self.readersMax, state.blockCount / Self.blocksPerPart + 1)
+    private func list() throws(StoreError) -> Listed {
+        let count = state.geometry.slotCount
+        let listed = Locked(Listed(isSame: Array(repeating: false, count: count)))
+        let blockCount = state.geometry.volumeBlocks
+        let parts = min(Self.readersMax, Int(blockCount) / Self.blocksPerPart + 1)
+        let known = Shared(self)
         try store.listAll(parts: parts) { blocks in
-            let wanted = blocks.filter { state.holds($0.block) }.map {
-                (
-                    $0.block,
-                    Found(base: $0.version.map { Base($0) } ?? .unknown, version: $0.version)
-                )
+            let state = known.comparison.state
+            listed.withLock { listed in
+                for found in blocks where found.block < blockCount {
+                    guard let slot = state.slot(of: found.block) else { continue }
+                    if let version = found.version, Base(version) == state.slots.base(slot) {
+                        listed.isSame[slot] = true
+                    } else {
+                        listed.others.updateValue(found.version, forKey: slot)
+                    }
+                }
             }
-            found.withLock { found in for (block, item) in wanted { found[block] = item } }
             return true
         }
-        return found.withLock { $0 }
+        return listed.withLock { $0 }
     }
 
-    /// The file is not changed while it is compared, so threads may look into it.
-    private final class Known: @unchecked Sendable {
-        private let state: CacheState
-        init(_ state: CacheState) { self.state = state }
-        var blockCount: Int { Int(state.geometry.volumeBlocks) }
-        func holds(_ block: UInt64) -> Bool {
-            block < state.geometry.volumeBlocks && state.slot(of: block) != nil
-        }
+    /// For several threads: the file does not change while it is compared.
+    private final class Shared: @unchecked Sendable {
+        let comparison: Comparison
+        init(_ comparison: Comparison) { self.comparison = comparison }
     }
 
     // MARK: Blocks that the list does not decide
@@ -144,10 +150,10 @@ struct Comparison {
         _ questions: [Question], _ progress: @escaping @Sendable (Int, Int) -> Void
     ) throws(StoreError) -> [Answer] {
         let work = Locked((next: 0, answers: [Answer](), error: StoreError?.none))
-        let judge = Judge(self)
+        let shared = Shared(self)
         let workers = (0..<min(Self.readersMax, questions.count)).map { number in
             Worker(name: "compare-\(number)") {
-                let buffer = AlignedBuffer(judge.comparison.store.blockSize)
+                let buffer = AlignedBuffer(shared.comparison.store.blockSize)
                 while true {
                     let index = work.withLock { work -> Int? in
                         guard work.error == nil, work.next < questions.count else { return nil }
@@ -156,7 +162,7 @@ struct Comparison {
                     }
                     guard let index else { return }
                     do throws(StoreError) {
-                        let answer = try judge.comparison.judge(questions[index], buffer)
+                        let answer = try shared.comparison.judge(questions[index], buffer)
                         let done = work.withLock { work in
                             work.answers.append(answer)
                             return work.answers.count
@@ -172,11 +178,6 @@ struct Comparison {
         let (answers, error) = work.withLock { ($0.answers, $0.error) }
         if let error { throw error }
         return answers
-    }
-
-    private final class Judge: @unchecked Sendable {
-        let comparison: Comparison
-        init(_ comparison: Comparison) { self.comparison = comparison }
     }
 
     private func judge(

@@ -5,6 +5,7 @@ struct JSONReader {
     private let bytes: [UInt8]
     private var at = 0
     private static let depthMax = 8
+    private static let membersMax = 64
 
     static func read(_ bytes: [UInt8]) throws(Malformed) -> JSON {
         var reader = JSONReader(bytes: bytes)
@@ -64,7 +65,9 @@ struct JSONReader {
         repeat {
             skipBlanks()
             let name = try string()
-            guard !members.contains(where: { $0.0 == name }) else { throw malformed }
+            guard members.count < Self.membersMax, !members.contains(where: { $0.0 == name }) else {
+                throw malformed
+            }
             try take(UInt8(ascii: ":"))
             members.append((name, try value(depth + 1)))
         } while takes(UInt8(ascii: ","))

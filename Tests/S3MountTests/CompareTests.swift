@@ -35,17 +35,17 @@ struct CompareTests {
         let image = numberedBlocks(32)
         try daemon.write(image, at: 0)
         #expect(try daemon.unmount() == 0)
-        // Dirty now: 3 and 4, which the bucket has, and 40, which it has not.
+        // Dirty now: 3 and 4, which the bucket has, and 40 and 41, which it has not.
         try daemon.start(cached + Self.lazy, "bkt/v")
         #expect(try daemon.read().prefix(image.count).elementsEqual(image))
-        for number in [3, 4, 40] { try daemon.write(block(0x77), at: number * 4096) }
+        for number in [3, 4, 40, 41] { try daemon.write(block(0x77), at: number * 4096) }
         daemon.killNow()
         daemon.detach()
 
         let same = try compare(daemon, options + ["bkt/v"])
         #expect(same.status == 0, "\(same.output)\(same.errors)")
         #expect(
-            same.output == "33 blocks compared; 0 clean blocks and 0 dirty blocks differ\n",
+            same.output == "34 blocks compared; 0 clean blocks and 0 dirty blocks differ\n",
             "\(same.output)")
 
         let other = try MountedDaemon()
@@ -56,6 +56,7 @@ struct CompareTests {
         // The same content once more, and a block that the cache does not have.
         try other.write(Array(image[5 * 4096..<6 * 4096]), at: 5 * 4096)
         try other.write(block(6), at: 50 * 4096)
+        try other.write(block(7), at: 41 * 4096)
         #expect(try other.unmount() == 0)
 
         let bucket = try BucketContents(server, "bkt")
@@ -67,14 +68,15 @@ struct CompareTests {
                 1: clean, changed in the store
                 2: clean, deleted in the store
                 4: dirty, changed in the store
-                33 blocks compared; 2 clean blocks and 1 dirty block differ
+                41: dirty, new in the store
+                34 blocks compared; 2 clean blocks and 2 dirty blocks differ
 
                 """, "\(found.output)")
         let json = try compare(daemon, options + ["--json", "bkt/v"])
         let lines = json.output.split(separator: "\n")
-        #expect(lines.count == 4)
+        #expect(lines.count == 5)
         for line in lines { _ = try JSONSerialization.jsonObject(with: Data(line.utf8)) }
-        #expect(lines[0].contains("\"differingDirtyBlocks\":1"))
+        #expect(lines[0].contains("\"differingDirtyBlocks\":2"))
         #expect(readFile(daemon.cache) == file)
         #expect(try BucketContents(server, "bkt") == bucket)
 
