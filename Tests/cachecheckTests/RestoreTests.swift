@@ -92,6 +92,35 @@ struct RestoreTests {
         }
     }
 
+    @Test("bytes that do not match any more are not taken, and the others are")
+    func damagedData() throws {
+        let file = try Worlds.rich(clean: true)
+        try writeFile(old, file.bytes)
+        #expect(try run("dump", "--out", dump, old).status == 0)
+        let before = try Recovery.run(file)
+        let slot = try #require(before.state.slot(of: 3))
+        file.bytes[before.geometry.slotOffset(slot) + 50] ^= 1
+        // A damaged directory is no reason: the dump has what it said.
+        for copy in 0..<2 { file.bytes[before.geometry.pageOffset(0, copy: copy) + 300] ^= 1 }
+        try writeFile(old, file.bytes)
+        let made = try run("restore", dump, "--into", new, "--data", old, "--json")
+        #expect(made.status == 64)
+        let checked = try run("check", "--data=all", "--json", new)
+        #expect(checked.status == 4)
+        #expect(try run("list", "--bad", new).output.hasPrefix("3: dirty, "))
+        #expect(try run("list", "--bad", "--json", new).output.split(separator: "\n").count > 1)
+        let after = try Recovery.run(MemoryFile(readFile(new)))
+        let reader = BlockReader(after, MemoryFile(readFile(new)))
+        let buffer = AlignedBuffer(before.geometry.blockSize)
+        for (block, granule, version) in [(UInt64(3), 1, 1), (6, 0, 2), (12, 1, 5), (20, 0, 6)] {
+            let reading = reader.read(
+                block, slot: after.state.slot(of: block), into: buffer.mutableBytes)
+            #expect(!reading.damaged.contains(granule))
+            let bytes = buffer.slice(granule * 4096..<(granule + 1) * 4096)
+            #expect(bytes.elementsEqual(Worlds.content(block, granule, version)))
+        }
+    }
+
     @Test("nothing is overwritten, and what is no dump of this file is refused with its place")
     func refusals() throws {
         try writeFile(old, world("rich"))
