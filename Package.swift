@@ -58,10 +58,21 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // What both programs are told about a volume.
+        .target(
+            name: "VolumeOptions",
+            dependencies: [
+                "S3IO", "BlockCodec", "BlockStore", "FileIO",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+
         .executableTarget(
             name: "s3backer",
             dependencies: [
-                "S3IO", "BlockCodec", "BlockCache", "BlockStore", "CacheFile", "FileIO", "CSys",
+                "VolumeOptions", "S3IO", "BlockCodec", "BlockCache", "BlockStore", "CacheFile",
+                "FileIO", "CSys",
                 "CFuse", "CDaemon",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -70,8 +81,9 @@ let package = Package(
         .executableTarget(
             name: "cachecheck",
             dependencies: [
-                "CacheFile", "Journal", "BlockStore", "FileIO",
+                "VolumeOptions", "BlockCache", "CacheFile", "Journal", "BlockStore", "FileIO",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict),
 
@@ -137,7 +149,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "s3backerTests",
-            dependencies: ["s3backer", "BlockCodec", "BlockCache", "BlockStore", "CacheFile"],
+            dependencies: [
+                "s3backer", "VolumeOptions", "BlockCodec", "BlockCache", "BlockStore", "CacheFile",
+            ],
             swiftSettings: strict),
         .target(name: "S3TestServers", path: "Tests/S3TestServers", swiftSettings: strict),
         .executableTarget(

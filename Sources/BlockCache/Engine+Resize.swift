@@ -49,6 +49,7 @@ extension Engine {
     /// How many slots the file is to have; comes to it as soon as it can.
     package func resize(slots: Int) {
         slotsWanted = slots
+        resizeObstacle = nil
         pump()
     }
 
@@ -100,6 +101,7 @@ extension Engine {
     }
 
     private func giveUp(_ slots: Int, _ why: String) {
+        resizeObstacle = why
         log(
             .error,
             "the cache file cannot hold \(slots) blocks: \(why); "
@@ -182,7 +184,10 @@ extension Engine {
         let block = state.slots.block(slot)
         guard active[block] == nil, !movesRunning.contains(slot) else { return true }
         guard state.slots.state(slot) == .clean else { return startMove(of: block, from: slot) }
-        guard canCarveOut(block) else { return true }
+        guard canCarveOut(block) else {
+            resizeObstacle = "too many trimmed blocks wait to be deleted in the store"
+            return true
+        }
         guard journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: true) else {
             reclaimTarget = journal.end
             return false
@@ -258,6 +263,7 @@ extension Engine {
         if plan.error == nil, plan.badGranules.isEmpty { return true }
         let why = plan.error?.message ?? rot(plan.block, plan.badGranules).message
         log(.error, "the cache file cannot become smaller: \(why)")
+        resizeObstacle = why
         resizeRestsUntil = now + configuration.retryDelayMaxMs
         return false
     }

@@ -150,6 +150,8 @@ package final class Engine {
     var resizeHand = 0
     var resizeRestsUntil: UInt64 = 0
     var flushCoversSpace = false
+    /// Why the size that was asked for cannot be had, or not yet.
+    var resizeObstacle: String?
 
     // MARK: Uploads (Engine+Upload)
 

@@ -274,6 +274,15 @@ public final class VolumeCache: @unchecked Sendable {
     /// dirty blocks are uploaded. Reads and writes go on meanwhile; the log tells.
     public func resize(slots: Int) { carryOut(event { $0.resize(slots: slots) }, isLane: false) }
 
+    /// Where it stands. Blocks that are on their way out of the end of the file are not asked for.
+    var resizeState: ResizeState {
+        lock.withLock {
+            ResizeState(
+                slots: engine.geometry.slotCount, isAtRest: engine.resizeStage.isNone,
+                obstacle: engine.poison?.message ?? engine.resizeObstacle)
+        }
+    }
+
     // MARK: Numbers
 
     public var statistics: VolumeStatistics {

@@ -74,8 +74,9 @@ public enum CacheFiles {
     }
 
     /// Recovers a locked file and begins a session.
+    /// - Parameter identity: nil where nothing is done that depends on the volume.
     public static func open(
-        _ locked: LockedCacheFile, identity: VolumeIdentity, info: SessionInfo
+        _ locked: LockedCacheFile, identity: VolumeIdentity?, info: SessionInfo
     ) throws(CacheFileError) -> OpenedCache {
         let cache = try SessionStart.open(locked.file, identity: identity, info: info)
         cache.warnings += warnings(locked.file)

@@ -131,6 +131,24 @@ public final class Checkpointer {
         return next
     }
 
+    /// All steps of a checkpoint, one after the other, where nobody else uses the file.
+    package func take(
+        _ state: CacheState, lsn: LSN, tail: RingPoint, epoch: UInt64, cleanEnd: RingPoint?,
+        in file: any FileIO
+    ) throws(FileError) {
+        let plan = begin(state, lsn: lsn, tail: tail, epoch: epoch)
+        for write in plan.writes {
+            try file.write(write.buffer.bytes, at: write.offset, .cached)
+        }
+        try file.flush()
+        let sb = superblock(for: plan, cleanEnd: cleanEnd)
+        for write in writes(sb) {
+            try file.write(write.buffer.bytes, at: write.offset, .cached)
+        }
+        try file.flush()
+        finish(plan, sb, state)
+    }
+
     /// The superblock as it is, in state 4.
     public var poisoned: Superblock {
         var next = superblock.successor()

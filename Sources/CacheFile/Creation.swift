@@ -12,10 +12,15 @@ public enum Creation {
     public static func format(
         _ file: any FileIO, geometry: Geometry, identity: VolumeIdentity, info: SessionInfo
     ) throws(CacheFileError) {
-        var fileUUID = SystemRandom.bytes(16)
-        fileUUID[6] = fileUUID[6] & 0x0f | 0x40
-        fileUUID[8] = fileUUID[8] & 0x3f | 0x80
-        try format(file, geometry: geometry, identity: identity, info: info, fileUUID: fileUUID)
+        try format(file, geometry: geometry, identity: identity, info: info, fileUUID: newUUID())
+    }
+
+    /// A random one, version 4.
+    package static func newUUID() -> [UInt8] {
+        var uuid = SystemRandom.bytes(16)
+        uuid[6] = uuid[6] & 0x0f | 0x40
+        uuid[8] = uuid[8] & 0x3f | 0x80
+        return uuid
     }
 
     /// The same with a given UUID, so that a simulation is the same each time.
@@ -23,23 +28,14 @@ public enum Creation {
         _ file: any FileIO, geometry: Geometry, identity: VolumeIdentity, info: SessionInfo,
         fileUUID: [UInt8]
     ) throws(CacheFileError) {
-        try io { () throws(FileError) in
-            try file.reserve(geometry.fileSize, at: 0)
-            try writeRing(file, geometry)
-        }
+        try reserve(file, geometry)
         let seeds = SeedSpace(fileUUID: fileUUID)
         let zones = ZoneTable.encode(
             geometry.zones, slotsPerZone: geometry.slotsPerZone, seeds: seeds)
         let root = RootTable(pageCount: geometry.pageCount).encode(seeds: seeds)
         var sb = Superblock(
             fileUUID: fileUUID, volumeUUID: identity.volumeUUID, binding: identity.binding,
-            blockSize: UInt32(geometry.blockSize), granuleSize: UInt32(geometry.granuleSize),
-            volumeBlocks: geometry.volumeBlocks, ringOffset: UInt64(geometry.ringOffset),
-            ringLength: UInt64(geometry.ringLength), slotCount: UInt64(geometry.slotCount),
-            zoneCount: UInt32(geometry.zones.count),
-            rootOffsets: geometry.rootOffsets.map { UInt64($0) },
-            rootCapacity: UInt64(geometry.rootCapacity),
-            rootLength: UInt64(geometry.pageCount * 8))
+            geometry: geometry)
         sb.generation = 1
         sb.zoneCRC = zones.crc
         sb.rootCRC = root.crc
@@ -59,6 +55,14 @@ public enum Creation {
                 try SuperblockSet.write(generation, to: file) { geometry.superblockOffset($0) }
                 try file.flushAll()
             }
+        }
+    }
+
+    /// Takes all space and writes the ring.
+    static func reserve(_ file: any FileIO, _ geometry: Geometry) throws(CacheFileError) {
+        try io { () throws(FileError) in
+            try file.reserve(geometry.fileSize, at: 0)
+            try writeRing(file, geometry)
         }
     }
 

@@ -1,6 +1,14 @@
 // A file with more slots, or with fewer. docs/format.md, "Growing and shrinking".
 
 extension Geometry {
+    /// How many slots a cache of so many blocks has. One for the whole disk has some more than the
+    /// disk has blocks: those that are written anew take another slot, and then nothing has to give
+    /// way to them. And fewer slots than a certain number cannot work.
+    public static func slots(holding blocks: Int, of volumeBlocks: UInt64) -> Int {
+        let spare = UInt64(blocks) < volumeBlocks ? 0 : min(64, blocks / 16 + 1)
+        return min(max(blocks + spare, slotsMin), slotsMax)
+    }
+
     /// The same file with another number of slots. Slots that both have stay where they are, and
     /// nothing new lies where something is now. Throws `.invalid` for sizes the file cannot have.
     public func resized(to slots: Int) throws(CacheFileError) -> Geometry {

@@ -214,18 +214,9 @@ public enum SessionStart {
                 RingPoint(position: $0.position, lsn: $0.firstLSN, prevGroupCRC: $0.prevGroupCRC)
             } ?? scan.end
         try io { () throws(FileError) in
-            let plan = checkpointer.begin(
-                state, lsn: scan.end.lsn - 1, tail: tail, epoch: recovered.lastEpoch)
-            for write in plan.writes {
-                try file.write(write.buffer.bytes, at: write.offset, .cached)
-            }
-            try file.flush()
-            let sb = checkpointer.superblock(for: plan, cleanEnd: nil)
-            for write in checkpointer.writes(sb) {
-                try file.write(write.buffer.bytes, at: write.offset, .cached)
-            }
-            try file.flush()
-            checkpointer.finish(plan, sb, state)
+            try checkpointer.take(
+                state, lsn: scan.end.lsn - 1, tail: tail, epoch: recovered.lastEpoch, cleanEnd: nil,
+                in: file)
         }
     }
 

@@ -219,3 +219,20 @@ public struct Superblock: Sendable, Equatable {
     /// The two copies that this generation is written to.
     public var copies: [Int] { generation % 2 == 0 ? [0, 1] : [2, 3] }
 }
+
+extension Superblock {
+    /// Of a file with this geometry.
+    package init(
+        fileUUID: [UInt8], volumeUUID: [UInt8], binding: [UInt8], geometry: Geometry
+    ) {
+        self.init(
+            fileUUID: fileUUID, volumeUUID: volumeUUID, binding: binding,
+            blockSize: UInt32(geometry.blockSize), granuleSize: UInt32(geometry.granuleSize),
+            volumeBlocks: geometry.volumeBlocks, ringOffset: UInt64(geometry.ringOffset),
+            ringLength: UInt64(geometry.ringLength), slotCount: UInt64(geometry.slotCount),
+            zoneCount: UInt32(geometry.zones.count),
+            rootOffsets: geometry.rootOffsets.map { UInt64($0) },
+            rootCapacity: UInt64(geometry.rootCapacity),
+            rootLength: UInt64(geometry.pageCount * 8))
+    }
+}

@@ -3,8 +3,8 @@ import Synchronization
 
 /// Ends the program at ^C, SIGTERM and SIGHUP with a line and a status of its own.
 ///
-/// At any time: the cache file is only read, and what is written has no name, or not the one it will
-/// have, before it is complete.
+/// At any time: what is written has no name, or not the one it will have, before it is complete, and
+/// to a cache file that gets another size it is as good as a crash.
 enum Cancellation {
     /// Files of a directory may have been written by then.
     private static let isSalvaging = Atomic<Bool>(false)

@@ -25,6 +25,11 @@ enum JSON {
     }
 
     private static func quoted(_ text: String) -> String {
+        // Most texts by far.
+        let isSimple = text.utf8.allSatisfy {
+            (0x20...0x7e).contains($0) && $0 != 0x22 && $0 != 0x5c
+        }
+        if isSimple { return "\"" + text + "\"" }
         var result = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

@@ -16,26 +16,28 @@ struct Cachecheck: ParsableCommand {
 
     static let configuration = CommandConfiguration(
         commandName: "cachecheck",
-        abstract: "Tells what is in a block cache file of s3backer; never writes to it.",
+        abstract: "Tells what is in a block cache file of s3backer, and changes it offline.",
         usage: "cachecheck [COMMAND] [OPTIONS] FILE",
         discussion: """
-            Reads the file as a mount would, with a shared lock. Without a command it checks: the \
+            Reads the file as a mount would, with a shared lock; only "resize" writes to it. Without a command it checks: the \
             last line says whether a mount will accept the file and what dirty data it holds. \
             FILE may also be what "bundle" made.
 
             Exit status, added up:
               0   sound; also when the next mount will replay the journal
               4   damaged, or of a version this program does not know: a mount refuses it;
-                  or bytes of dirty blocks are damaged, a mount gives EIO for them
+                  or bytes of dirty blocks are damaged, a mount gives EIO for them;
+                  compare: blocks differ
               8   not done: missing, in use, not readable, not a cache file, no room
               16  wrong usage
               32  cancelled
-              64  salvage: some dirty bytes could not be delivered, manifest.json lists them
+              64  salvage, restore: some dirty bytes could not be delivered
             """,
         version: "cachecheck version \(version)",
         subcommands: [
             Check.self, Show.self, List.self, JournalCommand.self, Map.self, Salvage.self,
-            BundleCommand.self, Import.self,
+            BundleCommand.self, Import.self, Resize.self,
+            Compare.self, Dump.self, Restore.self, Upgrade.self,
         ],
         defaultSubcommand: Check.self)
 }
@@ -70,7 +72,8 @@ struct CommonOptions: ParsableArguments {
 func runProgram(_ arguments: [String]) -> Int32 {
     Cancellation.install()
     do {
-        var command = try Cachecheck.parseAsRoot(arguments)
+        var command = try Cachecheck.parseAsRoot(
+            arguments.first == "compare" ? arguments.flatMap(Compare.spelled) : arguments)
         if let command = command as? any Command { return command.execute() }
         try command.run()
         return ExitStatus.sound

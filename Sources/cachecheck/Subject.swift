@@ -43,7 +43,18 @@ struct Subject {
     /// Why there is nothing to look at.
     enum Obstacle: Error {
         case failed(Failure)
-        case refused(Finding)
+        case refused(Finding, what: String = "nothing can be read")
+
+        /// - Parameter isMending: The file was to be changed or copied, not just looked at.
+        init(_ error: CacheFileError, _ path: String, isMending: Bool = false) {
+            if let failure = Failure(error, path) {
+                self = .failed(failure)
+            } else if isMending {
+                self = .refused(error.finding, what: "a mount refuses it: repair it first")
+            } else {
+                self = .refused(error.finding)
+            }
+        }
 
         var status: Int32 {
             if case .refused = self { return ExitStatus.problems }
@@ -53,8 +64,8 @@ struct Subject {
         var line: String {
             switch self {
             case .failed(let failure): failure.line
-            case .refused(let finding):
-                "damaged: \(finding.code) (\(Text.safe(finding.message))): nothing can be read"
+            case .refused(let finding, let what):
+                "damaged: \(finding.code) (\(Text.safe(finding.message))): \(what)"
             }
         }
     }
@@ -73,8 +84,22 @@ struct Subject {
         do throws(CacheFileError) {
             recovered = try Recovery.run(opened.file, goesOn: true, judged: opened.judged)
         } catch {
-            if let failure = Failure(error, path) { throw .failed(failure) }
-            throw .refused(error.finding)
+            throw Obstacle(error, path)
+        }
+    }
+
+    /// One that is to be changed or copied: none that a mount refuses, and no bundle.
+    init(mending path: String) throws(Obstacle) {
+        do throws(Failure) {
+            opened = try OpenFile(path)
+            if opened.isBundle { throw Failure.bundle(path) }
+        } catch {
+            throw .failed(error)
+        }
+        do throws(CacheFileError) {
+            recovered = try Recovery.run(opened.file)
+        } catch {
+            throw Obstacle(error, path, isMending: true)
         }
     }
 
@@ -128,7 +153,7 @@ extension Command {
         switch obstacle {
         case .failed(let failure):
             members += [("findings", .array([])), ("error", failure.json)]
-        case .refused(let finding): members.append(("findings", .array([finding.json])))
+        case .refused(let finding, _): members.append(("findings", .array([finding.json])))
         }
         return Output.finish(JSON.object(members).text + "\n", obstacle.status)
     }

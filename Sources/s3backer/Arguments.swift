@@ -1,3 +1,5 @@
+import VolumeOptions
+
 /// Brings a command line into the one form that `Options` reads.
 ///
 /// `-o a,b=c`, `-oa,b=c` and `-o a -o b=c` become `--a --b=c`; mount options become

@@ -4,6 +4,7 @@ import CacheFile
 import FileIO
 import Logging
 import S3IO
+import VolumeOptions
 
 /// A volume in a bucket.
 final class BucketHome: VolumeHome {

@@ -1,4 +1,5 @@
 import CacheFile
+import VolumeOptions
 
 /// Turns the reasons why a cache file cannot be used into lines that say what to do.
 enum CacheFailure {

@@ -3,6 +3,7 @@ import CacheFile
 import FileIO
 import Glibc
 import Logging
+import VolumeOptions
 
 /// Opens the cache file of a mount, making it first when there is none.
 struct CacheOpening {
@@ -16,13 +17,8 @@ struct CacheOpening {
     private static let waitMaxMs: UInt64 = 3600 * 1000
     private static let pollMicroseconds: UInt32 = 50_000
 
-    /// A cache for the whole disk has some more slots than the disk has blocks: those that are
-    /// written anew take another slot, and then nothing has to give way to them. And fewer slots
-    /// than a certain number cannot work.
     private var slots: Int {
-        let spare =
-            UInt64(plan.cacheSlots) < plan.blockCount ? 0 : min(64, plan.cacheSlots / 16 + 1)
-        return min(max(plan.cacheSlots + spare, Geometry.slotsMin), Geometry.slotsMax)
+        Geometry.slots(holding: plan.cacheSlots, of: plan.blockCount)
     }
 
     /// - Parameter readiness: The waiting parent of a daemon, to stop waiting when it is gone.
@@ -185,7 +181,7 @@ struct CacheOpening {
     // MARK: Identity
 
     static func identity(_ plan: MountPlan, uuid: [UInt8]) -> VolumeIdentity {
-        let text = Array(bindingText(plan).utf8)
+        let text = Array(plan.bindingText.utf8)
         return VolumeIdentity(
             binding: text.withUnsafeBytes { Digest.sha256($0) },
             volumeUUID: uuid,
@@ -193,30 +189,12 @@ struct CacheOpening {
             volumeBlocks: plan.blockCount)
     }
 
-    /// What a cache file is bound to, as text; never change it. The way to the bucket (server, URL
-    /// style) and the coding of the blocks do not matter.
-    static func bindingText(_ plan: MountPlan) -> String {
-        let bucket =
-            switch plan.source {
-            case .directory(let directory): "file://" + directory
-            case .bucket(let configuration): configuration.endpoint.bucket
-            }
-        return """
-            s3backer-binding-1
-            bucket=\(bucket)
-            prefix=\(plan.prefix)
-            blockSize=\(plan.blockSize)
-            blockHashPrefix=\(plan.isHashed ? 1 : 0)
-
-            """
-    }
-
     private static func session(_ plan: MountPlan, token: UInt32?) -> SessionInfo {
         SessionInfo(
             creator: "\(Program.name) \(Program.version)",
             mounter: "pid \(getpid()), \(plan.isFlush ? "--flush" : plan.mountPoint)",
-            host: ThisMachine.host,
-            bootID: ThisMachine.bootIDBytes,
+            host: ThisHost.name,
+            bootID: ThisHost.bootIDBytes,
             mountedAt: UInt64(max(0, time(nil))),
             mountToken: token.map { UInt64($0) })
     }

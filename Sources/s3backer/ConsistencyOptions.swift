@@ -2,6 +2,7 @@ import ArgumentParser
 import BlockStore
 import FileIO
 import Glibc
+import VolumeOptions
 
 /// The part of the command line for services that show changes late. Names and meaning are those of
 /// the real s3backer.
@@ -32,9 +33,9 @@ extension ConsistencyOptions {
     func limits(
         isReadOnly: Bool, retryPauseMs: Int, retrySumMs: Int
     ) throws(StartupError) -> ConsistencyGuard.Limits? {
-        let size = try Validation.readNumber("md5CacheSize", md5CacheSize, 0...Self.blocksMax)
-        let time = try Validation.readNumber("md5CacheTime", md5CacheTime, 0...Self.timeMaxMs)
-        let delay = try Validation.readNumber("minWriteDelay", minWriteDelay, 0...Self.timeMaxMs)
+        let size = try OptionValue.number("md5CacheSize", md5CacheSize, 0...Self.blocksMax)
+        let time = try OptionValue.number("md5CacheTime", md5CacheTime, 0...Self.timeMaxMs)
+        let delay = try OptionValue.number("minWriteDelay", minWriteDelay, 0...Self.timeMaxMs)
         if size == 0 {
             for (name, value) in [("md5CacheTime", time), ("minWriteDelay", delay)]
             where value > 0 {

@@ -1,6 +1,7 @@
 import CDaemon
 import CSys
 import Glibc
+import VolumeOptions
 
 /// Becoming a daemon: the child does all the work, the parent waits to see it succeed.
 enum Daemon {

@@ -3,6 +3,7 @@ import CacheFile
 import FileIO
 import Glibc
 import S3IO
+import VolumeOptions
 
 /// A volume in a directory (`--test`): has an identity, and no token.
 final class DirectoryHome: VolumeHome {
@@ -19,7 +20,7 @@ final class DirectoryHome: VolumeHome {
     private var path: String { directory + "/" + plan.prefix + VolumeObject.name }
 
     func claim(_ cached: LockedCacheFile?) throws(StartupError) -> VolumeClaim {
-        let found = try readIdentity()
+        let found = try VolumeObject.read(path)
         var known: SizeRequest.Known?
         if let found {
             known = .init(blockSize: UInt64(found.blockSize), size: found.size, source: path)
@@ -63,21 +64,6 @@ final class DirectoryHome: VolumeHome {
     }
 
     // MARK: The file
-
-    private func readIdentity() throws(StartupError) -> VolumeObject? {
-        let bytes: [UInt8]
-        do throws(SmallFile.Unreadable) {
-            bytes = try SmallFile.read(path, bytesMax: VolumeObject.bytesMax)
-        } catch {
-            if error.code == ENOENT { return nil }
-            throw StartupError("cannot read \(path): \(error.message)")
-        }
-        do throws(VolumeObject.Invalid) {
-            return try VolumeObject(bytes)
-        } catch {
-            throw StartupError("\(path) \(error.message)")
-        }
-    }
 
     /// Appears complete, by a rename.
     private func writeIdentity(_ identity: VolumeObject) throws(StartupError) {

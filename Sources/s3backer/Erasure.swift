@@ -2,6 +2,7 @@ import BlockStore
 import FileIO
 import Glibc
 import S3IO
+import VolumeOptions
 
 /// Removes a volume from its bucket: every block, the identity and the mark of a mount, and nothing
 /// else. Nobody can mount it meanwhile, and what says how large it is goes last, so that one that was

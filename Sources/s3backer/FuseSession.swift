@@ -2,6 +2,7 @@ import CFuse
 import FileIO
 import Glibc
 import Logging
+import VolumeOptions
 
 /// One mount: owns libfuse's session and the engine that its callbacks use.
 final class FuseSession {

@@ -1,3 +1,5 @@
+import VolumeOptions
+
 /// The names of options, for `-o` and for messages.
 enum KnownOptions {
     /// Taken by this program, without a value.

@@ -1,4 +1,5 @@
 import Glibc
+import VolumeOptions
 
 /// Runs the program on a command line without its name.
 ///

@@ -2,6 +2,7 @@ import CDaemon
 import Glibc
 import Logging
 import Synchronization
+import VolumeOptions
 
 /// Where log lines go: standard error while starting and in the foreground, then the system log.
 final class LogTarget: Sendable {

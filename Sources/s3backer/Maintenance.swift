@@ -1,6 +1,7 @@
 import Glibc
 import Logging
 import S3IO
+import VolumeOptions
 
 /// What is done to a volume in a bucket instead of mounting it.
 struct Maintenance {

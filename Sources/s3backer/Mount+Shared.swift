@@ -1,6 +1,7 @@
 import BlockCache
 import BlockStore
 import Glibc
+import VolumeOptions
 
 // --sharedDiskMode: no cache, no file, and a token that does not keep others of the kind away.
 

@@ -4,6 +4,7 @@ import CDaemon
 import CacheFile
 import Glibc
 import Logging
+import VolumeOptions
 
 /// One mount from opening its files to its end, in the process that serves it.
 struct Mount {

@@ -1,5 +1,6 @@
 import BlockStore
 import S3IO
+import VolumeOptions
 
 /// Everything a mount needs to know, checked and with absolute paths.
 struct MountPlan: Equatable {
@@ -9,14 +10,7 @@ struct MountPlan: Equatable {
         var ringBytes: Int?
     }
 
-    /// Where the blocks are.
-    enum Source: Equatable {
-        /// Without symbolic links.
-        case directory(String)
-        case bucket(S3Configuration)
-    }
-
-    var source: Source
+    var source: VolumeSource
     /// Begins the name of every block.
     var prefix: String
     /// Names of blocks have a hash.
@@ -69,13 +63,15 @@ struct MountPlan: Equatable {
 
     var fileSize: UInt64 { blockCount * UInt64(blockSize) }
 
-    /// The volume, for logs and /proc/mounts.
-    var description: String {
-        switch source {
-        case .directory(let directory): "file://\(directory)/\(prefix)"
-        case .bucket(let configuration): configuration.endpoint.description + prefix
-        }
+    var address: VolumeAddress {
+        VolumeAddress(source: source, prefix: prefix, isHashed: isHashed)
     }
+
+    /// The volume, for logs and /proc/mounts.
+    var description: String { address.description }
+
+    /// What its cache file is bound to.
+    var bindingText: String { address.bindingText(blockSize: blockSize) }
 
     /// Completes the plan with the sizes of the volume.
     mutating func settle(_ sizes: SizeRequest.Settled) {

@@ -1,10 +1,5 @@
 import ArgumentParser
-
-/// What the program is called and which one it is.
-enum Program {
-    static let name = "s3backer"
-    static let version = "0.1.0"
-}
+import VolumeOptions
 
 /// The command line after `Arguments.normalise`: every option is `--name` or `--name=value`.
 ///

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockCache
+import VolumeOptions
 
 /// The part of the command line that says how dirty blocks are kept and given up.
 struct PolicyOptions: ParsableArguments {
@@ -106,13 +107,13 @@ extension PolicyOptions {
         plan.cache.hasFlowControl = true
         plan.cache.isSynchronous = blockCacheSync
         plan.cache.fsync = try readFsyncMode(hasCacheFile)
-        plan.cache.dirtyMax = try Validation.readNumber(
+        plan.cache.dirtyMax = try OptionValue.number(
             "blockCacheMaxDirty", blockCacheMaxDirty, 0...Self.blocksMax)
         plan.cache.cleanTimeoutMs = UInt64(
-            try Validation.readNumber(
+            try OptionValue.number(
                 "blockCacheTimeout", blockCacheTimeout, 0...Self.cleanTimeoutMaxMs))
         plan.cache.protectedBlocks = UInt64(
-            try Validation.readNumber(
+            try OptionValue.number(
                 "blockCacheNumProtected", blockCacheNumProtected, 0...Self.blocksMax))
         return plan
     }
@@ -120,7 +121,7 @@ extension PolicyOptions {
     private func readTimeout(_ hasCacheFile: Bool) throws(StartupError) -> Int? {
         if hasCacheFile {
             let text = unmountTimeout ?? Self.defaultTimeout
-            return 1000 * (try Validation.readNumber("unmountTimeout", text, 0...Self.timeoutMax))
+            return 1000 * (try OptionValue.number("unmountTimeout", text, 0...Self.timeoutMax))
         }
         if unmountTimeout == nil { return nil }
         throw StartupError(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockCache
+import VolumeOptions
 
 /// How far to read ahead of those who read one block after the other.
 struct ReadAheadOptions: ParsableArguments {
@@ -22,9 +23,9 @@ struct ReadAheadOptions: ParsableArguments {
     func plan() throws(StartupError) -> ReadAheadPlan {
         var plan = ReadAheadPlan()
         if let readAhead {
-            plan.blocksMax = try Validation.readNumber("readAhead", readAhead, 0...Self.countMax)
+            plan.blocksMax = try OptionValue.number("readAhead", readAhead, 0...Self.countMax)
         }
-        plan.trigger = try Validation.readNumber(
+        plan.trigger = try OptionValue.number(
             "readAheadTrigger", readAheadTrigger, 0...Self.countMax)
         return plan
     }

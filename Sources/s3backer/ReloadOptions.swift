@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockCache
+import VolumeOptions
 
 /// The part of the command line about what an earlier mount left in the cache file, and what the
 /// bucket has. The names of the real s3backer mean the same here.
@@ -43,7 +44,7 @@ extension ReloadOptions {
     func plan(hasCacheFile: Bool) throws(StartupError) -> ReloadPlan {
         var plan = ReloadPlan()
         plan.listsAll = listBlocks
-        plan.listThreads = try Validation.readNumber(
+        plan.listThreads = try OptionValue.number(
             "listBlocksThreads", listBlocksThreads, 1...Self.threadsMax)
         plan.trustsCache = blockCacheNoVerify
         guard let word = resolveConflicts else { return plan }

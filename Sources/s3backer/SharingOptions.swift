@@ -1,4 +1,5 @@
 import ArgumentParser
+import VolumeOptions
 
 /// The part of the command line about disks that several hosts have mounted, and about the kernel's
 /// page cache. The names of the real s3backer mean the same here.

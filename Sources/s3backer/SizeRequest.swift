@@ -1,3 +1,5 @@
+import VolumeOptions
+
 /// What the command line says of sizes, to be completed by what the volume says of itself.
 struct SizeRequest: Equatable {
     /// Sizes of a volume in bytes, and who says so.
@@ -39,20 +41,20 @@ struct SizeRequest: Equatable {
         sizeText = options.size ?? ""
         cacheText = options.blockCacheSize
         blockSize = try options.blockSize.map { text throws(StartupError) in
-            let size = try Validation.readSize("blockSize", text)
+            let size = try OptionValue.size("blockSize", text)
             guard Self.isGoodBlockSize(size) else {
                 throw StartupError("--blockSize=\(text): must be a power of two from 4k to 64m")
             }
             return size
         }
         size = try options.size.map { text throws(StartupError) in
-            let size = try Validation.readSize("size", text)
+            let size = try OptionValue.size("size", text)
             if size == 0 { throw StartupError("--size=\(text): must be more than 0") }
             return size
         }
         cacheSize =
             try options.blockCacheSize.map { text throws(StartupError) in
-                try Validation.readSize("blockCacheSize", text)
+                try OptionValue.size("blockCacheSize", text)
             } ?? 0
         if let size, let blockSize { _ = try blockCount(size: size, blockSize: blockSize) }
     }

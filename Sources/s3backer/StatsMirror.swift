@@ -2,6 +2,7 @@ import ArgumentParser
 import FileIO
 import Glibc
 import Logging
+import VolumeOptions
 
 /// The part of the command line about a copy of the statistics in another file.
 struct StatsMirrorOptions: ParsableArguments {
@@ -26,7 +27,7 @@ extension StatsMirrorOptions {
 
     /// - Returns: nil when no copy is wanted.
     func plan(mountPoint: String?) throws(StartupError) -> StatsMirrorPlan? {
-        let interval = try Validation.readNumber(
+        let interval = try OptionValue.number(
             "statsFileMirrorInterval", statsFileMirrorInterval, 1...Self.intervalMaxMs)
         guard let path = statsFileMirror else { return nil }
         if path.isEmpty { throw StartupError("--statsFileMirror needs the name of a file") }

@@ -1,5 +1,6 @@
 import BlockStore
 import Glibc
+import VolumeOptions
 
 /// Turns options into a plan, or says what is wrong with them. Nothing is created or changed here.
 struct Validation {
@@ -44,9 +45,9 @@ struct Validation {
             sizes: sizes,
             cacheFile: cacheFile,
             isCacheSizeGiven: options.blockCacheSize != nil,
-            writeDelayMs: try Self.readNumber(
+            writeDelayMs: try OptionValue.number(
                 "blockCacheWriteDelay", options.blockCacheWriteDelay, 0...Self.writeDelayMaxMs),
-            uploadThreads: try Self.readNumber(
+            uploadThreads: try OptionValue.number(
                 "blockCacheThreads", options.blockCacheThreads, 1...Self.threadsMax),
             policy: try options.policy.plan(
                 isFlush: options.maintenance.flush,
@@ -81,7 +82,7 @@ struct Validation {
     }
 
     private func consistency(
-        _ volume: MountPlan.Source
+        _ volume: VolumeSource
     ) throws(StartupError) -> ConsistencyGuard.Limits? {
         var pauses = (first: 200, sum: 30_000)
         if case .bucket(let bucket) = volume {
@@ -93,27 +94,17 @@ struct Validation {
 
     func readVolume(
         _ source: String
-    ) throws(StartupError) -> (volume: MountPlan.Source, prefix: String) {
-        if options.test {
-            let directory = try PathChecks.storeDirectory(source, prefix: options.prefix)
-            return (.directory(directory), options.prefix)
-        }
-        let (bucket, prefix) = try S3Validation.split(source, prefix: options.prefix)
-        var configuration = try S3Validation(options.s3).configuration(bucket: bucket)
-        configuration.storage = try StorageValidation(options.storage)
-            .storage(accessType: configuration.storage.accessType)
-        let access = AccessValidation(options.access, environment)
-        configuration.credentialsService = try access.service()
-        if configuration.credentialsService == nil {
-            configuration.credentials = try access.credentials()
-        }
-        return (.bucket(configuration), prefix)
+    ) throws(StartupError) -> (volume: VolumeSource, prefix: String) {
+        let address = try VolumeAddress(
+            source, isTest: options.test, prefix: options.prefix, access: options.access,
+            s3: options.s3, storage: options.storage, environment: environment)
+        return (address.source, address.prefix)
     }
 
     // MARK: Positionals and names
 
     private func readMountPoint(
-        _ target: String, _ volume: MountPlan.Source, _ cacheFile: MountPlan.CacheFilePlan?
+        _ target: String, _ volume: VolumeSource, _ cacheFile: MountPlan.CacheFilePlan?
     ) throws(StartupError) -> String {
         let mountPoint = try PathChecks.mountPoint(target)
         if case .directory(let directory) = volume {
@@ -169,47 +160,19 @@ struct Validation {
     private func readCacheFile() throws(StartupError) -> MountPlan.CacheFilePlan? {
         var ringBytes: Int?
         if let text = options.blockCacheRingSize {
-            ringBytes = Int(try Self.readSize("blockCacheRingSize", text))
+            ringBytes = Int(try OptionValue.size("blockCacheRingSize", text))
         }
         guard let path = options.blockCacheFile else { return nil }
         return .init(path: try PathChecks.cacheFile(path), ringBytes: ringBytes)
     }
 
-    // MARK: Sizes
-
-    static func readSize(_ option: String, _ text: String) throws(StartupError) -> UInt64 {
-        do throws(SizeGrammar.Failure) {
-            return try SizeGrammar.parse(text)
-        } catch {
-            switch error {
-            case .malformed:
-                throw StartupError(
-                    "--\(option)=\(text): invalid size; "
-                        + "give a number with one of the suffixes k, m, g, t, p, e or none")
-            case .tooBig:
-                throw StartupError("--\(option)=\(text): too big; give a smaller size")
-            }
-        }
-    }
-
     // MARK: Numbers
-
-    static func readNumber(
-        _ option: String, _ text: String, _ range: ClosedRange<UInt64>
-    ) throws(StartupError) -> Int {
-        guard let number = UInt64(text), range.contains(number) else {
-            throw StartupError(
-                "--\(option)=\(text): must be a number from "
-                    + "\(range.lowerBound) to \(range.upperBound)")
-        }
-        return Int(number)
-    }
 
     private func readOwner(
         _ option: String, _ text: String?, default: UInt32
     ) throws(StartupError) -> UInt32 {
         guard let text else { return `default` }
-        return UInt32(try Self.readNumber(option, text, 0...UInt64(UInt32.max - 1)))
+        return UInt32(try OptionValue.number(option, text, 0...UInt64(UInt32.max - 1)))
     }
 
     private func readFileMode() throws(StartupError) -> UInt32 {

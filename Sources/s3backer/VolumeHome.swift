@@ -1,6 +1,7 @@
 import BlockStore
 import CacheFile
 import S3IO
+import VolumeOptions
 
 /// What a mount has learnt of its volume, and what it holds of it.
 struct VolumeClaim {

@@ -76,6 +76,48 @@ struct FlushTests {
     }
 
     @Test(
+        "what cachecheck makes of a cache file is uploaded like the file itself",
+        arguments: ["resize", "upgrade", "restore"])
+    func changedOffline(command: String) throws {
+        let server = try TestServer.moto(buckets: ["bkt"])
+        defer { server.stop() }
+        let daemon = try MountedDaemon()
+        let options = server.options + ["--blockCacheFile=\(daemon.cache)"]
+        try daemon.start(options + Self.sizes + Self.lazy, "bkt")
+        let image = numberedBlocks(32)
+        try daemon.write(image, at: 0)
+        #expect(try daemon.unmount() == 0)
+        let program = try #require(BuiltProgram("cachecheck"))
+        let (new, dump) = (daemon.root + "/new", daemon.root + "/dump")
+        switch command {
+        case "resize":
+            #expect(try program.run(["resize", "--slots=40", daemon.cache]).status == 0)
+        case "upgrade":
+            #expect(
+                try program.run(["upgrade", "--force", "--into", new, daemon.cache]).status == 0)
+        default:
+            #expect(try program.run(["dump", "--out", dump, daemon.cache]).status == 0)
+            let words = ["restore", dump, "--into", new, "--data", daemon.cache]
+            #expect(try program.run(words).status == 0)
+        }
+        let file = command == "resize" ? daemon.cache : new
+        let done = try flush(
+            server.options + ["--blockCacheFile=\(file)", "bkt"], home: daemon.root)
+        #expect(done.status == 0, "\(done.errors)")
+        for block in 0..<32 {
+            let stored = try server.request("GET", "bkt/" + String(format: "%08x", block)).body
+            #expect(stored == Array(image[block * 4096..<(block + 1) * 4096]))
+        }
+        if command == "resize" { return }
+        // The old file still has the blocks; somebody changes one, and that stays.
+        let theirs = [UInt8](repeating: 9, count: 4096)
+        #expect(try server.request("PUT", "bkt/00000003", body: theirs).status == 200)
+        let late = try flush(options + ["bkt"], home: daemon.root)
+        #expect(late.status == 1, "\(late.errors)")
+        #expect(try server.request("GET", "bkt/00000003").body == theirs)
+    }
+
+    @Test(
         "wrong use is refused with a remedy",
         arguments: [
             (["--blockCacheFile=/no/such", "/tmp"], "--blockCacheFile=/no/such"),

@@ -35,6 +35,9 @@ struct CommandTests {
     static let commands = [
         [], ["check"], ["check", "--fast"], ["show"], ["list"], ["journal"], ["map"],
         ["salvage", "--to", "OUT"], ["bundle", "OUT"], ["import"],
+        ["resize", "--slots=16", "--dry-run"], ["resize", "--slots=16"], ["compare"],
+        ["dump"], ["dump", "--out", "OUT"], ["restore", "--into", "OUT"],
+        ["upgrade", "--into", "OUT"], ["upgrade", "--force", "--into", "OUT"],
     ]
 
     @Test(
@@ -43,6 +46,8 @@ struct CommandTests {
         let out = directory.file("out")
         let words = command.map { $0 == "OUT" ? out : $0 }
         let isImport = command == ["import"]
+        let isRestore = command.first == "restore"
+        let isCompare = command.first == "compare"
         let own = readFile(SourceTree.golden("clean.cache"))
         let other = readFile(SourceTree.golden("cachefile-1.5.4-clean.bin"))
         var status: Int32 = 8
@@ -55,17 +60,20 @@ struct CommandTests {
         case .missing: part = "No such file"
         case .empty:
             try writeFile(path, [])
-            part = isImport ? "is no cache file" : "is empty"
+            part = isImport ? "is no cache file" : isRestore ? "there is none" : "is empty"
         case .tiny:
             try writeFile(path, [1, 2, 3])
-            part = isImport ? "is no cache file" : "no cache file"
+            part = isImport ? "is no cache file" : isRestore ? "has no end" : "no cache file"
         case .foreign:
             try writeFile(path, isImport ? own : other)
             part = isImport ? "is no cache file of the original" : "original s3backer"
+            if isRestore { part = "line 1" }
         case .readOnly:
             try writeFile(path, isImport ? other : own)
             chmod(path, 0o400)
-            status = 0
+            // Nobody keeps root from writing.
+            if command == ["resize", "--slots=16"] || isRestore { return }
+            (status, part) = isCompare ? (8, "BIND_MISMATCH") : (0, "")
         case .fifo:
             mkfifo(path, 0o600)
             part = "is a named pipe"
@@ -73,12 +81,13 @@ struct CommandTests {
             mkdir(path, 0o700)
             part = "is a directory"
         case .inUse:
-            if isImport { return }
+            if isImport || isRestore { return }
             try writeFile(path, own)
             holder = try CacheFiles.open(
                 path, identity: SmallWorld.identity, info: SmallWorld.info())
             part = "is in use by s3backer"
         }
+        if isCompare { more += ["--test", directory.path] }
         let before = kind == .readOnly ? readFile(path) : []
         let outcome = try program.run(words + more)
         #expect(outcome.status == status, "\(outcome.errors)")

@@ -1,4 +1,5 @@
 import Testing
+import VolumeOptions
 
 @testable import s3backer
 

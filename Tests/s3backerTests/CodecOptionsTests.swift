@@ -1,6 +1,7 @@
 import BlockCodec
 import Glibc
 import Testing
+import VolumeOptions
 
 @testable import s3backer
 

@@ -1,5 +1,6 @@
 import BlockCache
 import Testing
+import VolumeOptions
 
 @testable import s3backer
 

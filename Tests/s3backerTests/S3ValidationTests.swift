@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import S3IO
 import Testing
+import VolumeOptions
 
 @testable import s3backer
 
@@ -77,17 +78,17 @@ import Testing
         #expect(plan.prefix == "a/b/")
         let old = try self.plan("--prefix=a/b/")
         #expect(old.prefix == plan.prefix && old.source == plan.source)
-        #expect(CacheOpening.bindingText(old) == CacheOpening.bindingText(plan))
+        #expect(old.bindingText == plan.bindingText)
         #expect(try self.plan("--prefix=raw").prefix == "raw")
     }
 
     @Test("the binding does not depend on the way to the bucket")
     func binding() throws {
-        let text = CacheOpening.bindingText(try plan("--prefix=x"))
+        let text = try plan("--prefix=x").bindingText
         #expect(text.contains("\nbucket=bkt\nprefix=x\n"))
         let other = try plan("--prefix=x", "--vhost", "--baseURL=http://localhost:9/")
-        #expect(CacheOpening.bindingText(other) == text)
-        #expect(CacheOpening.bindingText(try plan("--prefix=y")) != text)
+        #expect(other.bindingText == text)
+        #expect(try plan("--prefix=y").bindingText != text)
     }
 
     @Test("the key comes from the options or from the access file")

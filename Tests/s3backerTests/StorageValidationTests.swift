@@ -1,5 +1,6 @@
 import S3IO
 import Testing
+import VolumeOptions
 
 @testable import s3backer
 

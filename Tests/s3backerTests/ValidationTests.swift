@@ -1,5 +1,6 @@
 import Glibc
 import Testing
+import VolumeOptions
 
 @testable import s3backer
 
@@ -179,7 +180,7 @@ final class Playground {
     func binding() throws {
         let plan = try plan(with: "--prefix=pp", "--blockSize=64k")
         #expect(
-            CacheOpening.bindingText(plan) == """
+            plan.bindingText == """
                 s3backer-binding-1
                 bucket=file://\(place.store)
                 prefix=pp

@@ -43,8 +43,7 @@ struct BundleCommand: Command {
                     findings: &unused)
             }
         } catch {
-            if let failure = Failure(error, common.file) { throw .failed(failure) }
-            throw .refused(error.finding)
+            throw Subject.Obstacle(error, common.file)
         }
         do throws(FileError) {
             let target = try NewFile(output)

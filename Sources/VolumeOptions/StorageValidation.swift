@@ -1,7 +1,7 @@
 import S3IO
 
 /// Turns the options for storage into headers, or says what is wrong with them.
-struct StorageValidation {
+package struct StorageValidation {
     private let options: StorageOptions
 
     private static let classes = [
@@ -11,10 +11,10 @@ struct StorageValidation {
     /// Nothing can be read of these before somebody asks for it and hours have passed.
     private static let archives: Set<String> = ["GLACIER", "DEEP_ARCHIVE"]
 
-    init(_ options: StorageOptions) { self.options = options }
+    package init(_ options: StorageOptions) { self.options = options }
 
     /// - Parameter accessType: Checked already.
-    func storage(accessType: String) throws(StartupError) -> S3Storage {
+    package func storage(accessType: String) throws(StartupError) -> S3Storage {
         var storage = S3Storage()
         storage.accessType = accessType
         storage.storageClass = try storageClass()
@@ -23,7 +23,7 @@ struct StorageValidation {
     }
 
     /// What the user should know of the choice.
-    var notices: [String] {
+    package var notices: [String] {
         guard let name = options.storageClass, Self.archives.contains(name) else { return [] }
         return [
             "--storageClass=\(name): blocks written so cannot be read until they are restored"

@@ -1,21 +1,30 @@
 import BlockCodec
 
 /// What happens to blocks on their way into the bucket.
-struct CodecPlan: Equatable {
-    struct Encryption: Equatable {
-        var cipher: Cipher
-        var password: SecretBytes
+package struct CodecPlan: Equatable {
+    package struct Encryption: Equatable {
+        package var cipher: Cipher
+        package var password: SecretBytes
         /// nil: as long as the cipher needs.
-        var keyLength: Int?
+        package var keyLength: Int?
     }
 
-    var compression: Compression?
-    var encryption: Encryption?
+    package var compression: Compression?
+    package var encryption: Encryption?
     /// Of objects that say nothing.
-    var defaultEncoding: String?
+    package var defaultEncoding: String?
+
+    package init(
+        compression: Compression? = nil, encryption: Encryption? = nil,
+        defaultEncoding: String? = nil
+    ) {
+        self.compression = compression
+        self.encryption = encryption
+        self.defaultEncoding = defaultEncoding
+    }
 
     /// Derives the keys.
-    func makeCodec(
+    package func makeCodec(
         blockSize: Int, bucket: String, prefix: String
     ) throws(StartupError) -> BlockCodec {
         let cipher = encryption.map {
@@ -35,7 +44,7 @@ struct CodecPlan: Equatable {
     }
 
     /// Why a volume cannot be used with this plan, and what to do.
-    func explain(_ error: CodecError, place: String) -> String {
+    package func explain(_ error: CodecError, place: String) -> String {
         let what = "\(place) \(error.message)"
         switch error.kind {
         case .needsPassword where !error.cipher.isEmpty:

@@ -1,6 +1,6 @@
 /// Sizes as the command line writes them: a number and at most one suffix letter.
-enum SizeGrammar {
-    enum Failure: Error, Equatable {
+package enum SizeGrammar {
+    package enum Failure: Error, Equatable {
         case malformed
         case tooBig
     }
@@ -9,7 +9,9 @@ enum SizeGrammar {
 
     /// Reads `123`, `64k`, `1T`: suffixes k, m, g, t, p, e, z, y stand for 2^10 to 2^80, in either
     /// case. The result is at most `max`.
-    static func parse(_ text: String, max: UInt64 = UInt64(Int64.max)) throws(Failure) -> UInt64 {
+    package static func parse(_ text: String, max: UInt64 = UInt64(Int64.max)) throws(Failure)
+        -> UInt64
+    {
         var digits = Array(text.utf8)
         var shift = 0
         if let last = digits.last, let index = suffixes.firstIndex(of: last | 0x20) {
@@ -31,13 +33,13 @@ enum SizeGrammar {
     }
 
     /// Whether `text` ends in a suffix, that is, counts bytes and not pieces.
-    static func hasSuffix(_ text: String) -> Bool {
+    package static func hasSuffix(_ text: String) -> Bool {
         guard let last = text.utf8.last else { return false }
         return suffixes.contains(last | 0x20)
     }
 
     /// The shortest way to write a size exactly: `1m`, `64k`, `1000`.
-    static func text(_ bytes: UInt64) -> String {
+    package static func text(_ bytes: UInt64) -> String {
         var value = bytes
         var count = 0
         while value != 0 && value % 1024 == 0 && count < 6 {

@@ -1,19 +1,19 @@
 import BlockCodec
 
 /// Turns the options for compression and encryption into a plan, or says what is wrong with them.
-struct CodecValidation {
+package struct CodecValidation {
     private let options: CodecOptions
     private let isReadOnly: Bool
     /// What the user should know although nothing is wrong.
-    private(set) var notices: [String] = []
+    package private(set) var notices: [String] = []
 
-    init(_ options: CodecOptions, isReadOnly: Bool) {
+    package init(_ options: CodecOptions, isReadOnly: Bool) {
         self.options = options
         self.isReadOnly = isReadOnly
     }
 
     /// Blocks in a directory are stored as they are.
-    func refuseAll() throws(StartupError) {
+    package func refuseAll() throws(StartupError) {
         let given = [
             ("compress", options.compress), ("compress-level", options.compressLevel),
             ("encrypt", options.encrypt),
@@ -25,7 +25,7 @@ struct CodecValidation {
     }
 
     /// - Parameter ask: Called when there is a password to be asked for, after all other checks.
-    mutating func plan(
+    package mutating func plan(
         ask: () throws(StartupError) -> SecretBytes
     ) throws(StartupError) -> CodecPlan {
         var plan = CodecPlan()
@@ -114,7 +114,7 @@ struct CodecValidation {
         var keyLength: Int?
         if let text = options.keyLength {
             let range = UInt64(cipher.keyLength)...UInt64(Cipher.keyLengthMax)
-            keyLength = try Validation.readNumber("keyLength", text, range)
+            keyLength = try OptionValue.number("keyLength", text, range)
         }
         return .init(cipher: cipher, password: try password(ask), keyLength: keyLength)
     }

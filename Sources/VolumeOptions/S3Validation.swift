@@ -2,7 +2,7 @@ import Glibc
 import S3IO
 
 /// Turns the options for a bucket into a configuration, or says what is wrong with them.
-struct S3Validation {
+package struct S3Validation {
     private let options: S3Options
 
     private static let defaultBaseURL = "https://s3.amazonaws.com/"
@@ -12,12 +12,12 @@ struct S3Validation {
     private static let timeoutMaxSeconds: UInt64 = 24 * 3600
     private static let pauseMaxMs: UInt64 = 24 * 3600 * 1000
 
-    init(_ options: S3Options) { self.options = options }
+    package init(_ options: S3Options) { self.options = options }
 
     // MARK: Bucket and prefix
 
     /// Splits `bucket/a/b` into the bucket and the prefix `a/b/`.
-    static func split(
+    package static func split(
         _ source: String, prefix: String
     ) throws(StartupError) -> (bucket: String, prefix: String) {
         let parts = source.split(separator: "/", omittingEmptySubsequences: false)
@@ -37,7 +37,7 @@ struct S3Validation {
     // MARK: Configuration
 
     /// All but the access key.
-    func configuration(bucket: String) throws(StartupError) -> S3Configuration {
+    package func configuration(bucket: String) throws(StartupError) -> S3Configuration {
         var result = S3Configuration(endpoint: try endpoint(bucket), credentials: nil)
         guard Self.accessTypes.contains(options.accessType) else {
             throw StartupError(
@@ -51,9 +51,9 @@ struct S3Validation {
         result.storage.accessType = options.accessType
         result.transport = try transport()
         result.logsHTTP = options.debugHTTP
-        result.initialRetryPauseMs = try Validation.readNumber(
+        result.initialRetryPauseMs = try OptionValue.number(
             "initialRetryPause", options.initialRetryPause, 1...Self.pauseMaxMs)
-        result.maxRetryPauseMs = try Validation.readNumber(
+        result.maxRetryPauseMs = try OptionValue.number(
             "maxRetryPause", options.maxRetryPause, 0...Self.pauseMaxMs)
         if result.initialRetryPauseMs > result.maxRetryPauseMs && result.maxRetryPauseMs > 0 {
             throw StartupError(
@@ -101,7 +101,7 @@ struct S3Validation {
 
     private func transport() throws(StartupError) -> TransportOptions {
         var result = TransportOptions()
-        let seconds = try Validation.readNumber(
+        let seconds = try OptionValue.number(
             "timeout", options.timeout, 1...Self.timeoutMaxSeconds)
         result.timeoutMs = seconds * 1000
         if let path = options.cacert {
@@ -124,7 +124,7 @@ struct S3Validation {
     /// Bits per second on the command line, bytes in the result.
     private func speed(_ option: String, _ text: String?) throws(StartupError) -> UInt64? {
         guard let text else { return nil }
-        let bits = try Validation.readSize(option, text)
+        let bits = try OptionValue.size(option, text)
         if bits < 8 { throw StartupError("--\(option)=\(text): must be at least 8 bits a second") }
         return bits / 8
     }

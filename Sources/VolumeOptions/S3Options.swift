@@ -2,88 +2,90 @@ import ArgumentParser
 
 /// The part of the command line that says how to reach a bucket. Names and meaning are those of
 /// the real s3backer.
-struct S3Options: ParsableArguments {
+package struct S3Options: ParsableArguments {
+    package init() {}
+
     @Option(
         name: .customLong("accessType"),
         help: ArgumentHelp("Rights of the objects written.", valueName: "type"))
-    var accessType = "private"
+    package var accessType = "private"
 
     @Option(
         name: .customLong("authVersion"),
         help: ArgumentHelp("How to sign: aws4, aws2.", valueName: "version"))
-    var authVersion = "aws4"
+    package var authVersion = "aws4"
 
     @Option(
         name: .customLong("baseURL"),
         help: ArgumentHelp(
             "The server (default: https://s3.amazonaws.com/, or of the region).",
             valueName: "url"))
-    var baseURL: String?
+    package var baseURL: String?
 
     @Option(
         name: .customLong("region"),
         help: ArgumentHelp("Region of the bucket (default: us-east-1).", valueName: "name"))
-    var region: String?
+    package var region: String?
 
     @Flag(name: .customLong("vhost"), help: "The bucket is part of the host's name.")
-    var vhost = false
+    package var vhost = false
 
     @Flag(name: .customLong("no-vhost"), help: "The bucket is part of the path.")
-    var noVhost = false
+    package var noVhost = false
 
     @Flag(name: .customLong("ssl"), help: "Insist on https.")
-    var ssl = false
+    package var ssl = false
 
     @Option(
         name: .customLong("timeout"),
         help: ArgumentHelp("Time for one request.", valueName: "seconds"))
-    var timeout = "30"
+    package var timeout = "30"
 
     @Option(
         name: .customLong("initialRetryPause"),
         help: ArgumentHelp("Pause before the first retry; doubles.", valueName: "ms"))
-    var initialRetryPause = "200"
+    package var initialRetryPause = "200"
 
     @Option(
         name: .customLong("maxRetryPause"),
         help: ArgumentHelp("Sum of the pauses of one request.", valueName: "ms"))
-    var maxRetryPause = "30000"
+    package var maxRetryPause = "30000"
 
     @Option(
         name: .customLong("cacert"),
         help: ArgumentHelp(
             "File with the certificates of the authorities to trust.", valueName: "file"))
-    var cacert: String?
+    package var cacert: String?
 
     @Flag(name: .customLong("insecure"), help: "Take any certificate of the server.")
-    var insecure = false
+    package var insecure = false
 
     @Flag(name: .customLong("http11"), help: "No HTTP/2, which is not used anyway.")
-    var http11 = false
+    package var http11 = false
 
     @Flag(name: .customLong("noCurlCache"), help: "A new connection for each request.")
-    var noCurlCache = false
+    package var noCurlCache = false
 
     @Option(
         name: .customLong("ipTOS"),
         help: ArgumentHelp(
             "IP type of service: 0 to 255, lowdelay, throughput, reliability, lowcost.",
             valueName: "value"))
-    var ipTOS: String?
+    package var ipTOS: String?
 
     @Option(
         name: .customLong("maxUploadSpeed"),
         help: ArgumentHelp(
             "Bits per second, over all connections together.", valueName: "speed"))
-    var maxUploadSpeed: String?
+    package var maxUploadSpeed: String?
 
     @Option(
         name: .customLong("maxDownloadSpeed"),
         help: ArgumentHelp(
             "Bits per second, over all connections together.", valueName: "speed"))
-    var maxDownloadSpeed: String?
+    package var maxDownloadSpeed: String?
 
     @Flag(
         name: .customLong("debug-http"), help: "Log the heads of requests and replies (with -d).")
-    var debugHTTP = false
+    package var debugHTTP = false
 }

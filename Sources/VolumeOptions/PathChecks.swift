@@ -1,9 +1,9 @@
 import Glibc
 
 /// Checks of the paths on the command line, and the absolute paths that a daemon needs.
-enum PathChecks {
+package enum PathChecks {
     /// `path` seen from the working directory; symbolic links stay.
-    static func absolute(_ path: String) -> String {
+    package static func absolute(_ path: String) -> String {
         if path.hasPrefix("/") { return path }
         guard let here = getcwd(nil, 0) else { return path }
         defer { free(here) }
@@ -12,7 +12,7 @@ enum PathChecks {
     }
 
     /// The one name of an existing file, without symbolic links; nil with errno.
-    static func resolved(_ path: String) -> String? {
+    package static func resolved(_ path: String) -> String? {
         guard let real = realpath(path, nil) else { return nil }
         defer { free(real) }
         return String(cString: real)
@@ -23,7 +23,7 @@ enum PathChecks {
     // MARK: Store
 
     /// - Returns: The directory's one name.
-    static func storeDirectory(
+    package static func storeDirectory(
         _ path: String, prefix: String
     ) throws(StartupError) -> String {
         guard let real = resolved(path) else {
@@ -53,7 +53,7 @@ enum PathChecks {
     // MARK: Mount point
 
     /// - Returns: The mount point's one name, as /proc/mounts shows it.
-    static func mountPoint(_ path: String) throws(StartupError) -> String {
+    package static func mountPoint(_ path: String) throws(StartupError) -> String {
         let absolutePath = absolute(path)
         var info = stat()
         var system = statvfs()
@@ -91,7 +91,7 @@ enum PathChecks {
     }
 
     /// The mount would hide the blocks, or show itself in them.
-    static func apart(store: String, mountPoint: String) throws(StartupError) {
+    package static func apart(store: String, mountPoint: String) throws(StartupError) {
         if store == mountPoint || store.hasPrefix(mountPoint + "/") {
             throw StartupError(
                 "mount point \(mountPoint) would hide the store directory \(store); "
@@ -100,7 +100,7 @@ enum PathChecks {
     }
 
     /// Whether this user can mount at all.
-    static func fuseDevice() throws(StartupError) {
+    package static func fuseDevice() throws(StartupError) {
         let path = "/dev/fuse"
         if access(path, R_OK | W_OK) == 0 { return }
         if errno == ENOENT {
@@ -112,7 +112,7 @@ enum PathChecks {
     // MARK: Cache file
 
     /// - Returns: The path with its directory resolved; the file itself may be missing.
-    static func cacheFile(_ path: String) throws(StartupError) -> String {
+    package static func cacheFile(_ path: String) throws(StartupError) -> String {
         let option = "--blockCacheFile=\(path)"
         if path.isEmpty || path.hasSuffix("/") {
             throw StartupError("\(option): name a file")
@@ -140,7 +140,7 @@ enum PathChecks {
     }
 
     /// The mount would hide a file that it uses itself.
-    static func outside(
+    package static func outside(
         _ path: String, _ option: String, mountPoint: String
     ) throws(StartupError) {
         if path.hasPrefix(mountPoint + "/") {

@@ -4,7 +4,7 @@ import S3IO
 
 /// Finds the access key: options, access file, `--accessKeyEnv`, `AWS_*` variables, shared
 /// credentials file; a service of the machine only where an option asks for it.
-struct AccessValidation {
+package struct AccessValidation {
     private let options: AccessOptions
     private let environment: Environment
 
@@ -12,7 +12,7 @@ struct AccessValidation {
     private static let usualFile = "/.s3backer_passwd"
     private static let sharedFile = "/.aws/credentials"
 
-    init(_ options: AccessOptions, _ environment: Environment) {
+    package init(_ options: AccessOptions, _ environment: Environment) {
         self.options = options
         self.environment = environment
     }
@@ -20,7 +20,7 @@ struct AccessValidation {
     // MARK: Keys that stay
 
     /// - Returns: nil: anonymous.
-    func credentials() throws(StartupError) -> Credentials? {
+    package func credentials() throws(StartupError) -> Credentials? {
         if let id = options.accessId, id.isEmpty {
             if options.accessKey != nil || options.accessKeyEnv != nil {
                 throw StartupError(
@@ -127,7 +127,7 @@ struct AccessValidation {
     // MARK: Services
 
     /// The service that is asked for; nil: none.
-    func service() throws(StartupError) -> CredentialsService? {
+    package func service() throws(StartupError) -> CredentialsService? {
         let asked = options.accessEC2IAM != nil || options.accessContainer
         if asked, options.accessId != nil || options.accessKey != nil {
             throw StartupError(

@@ -2,14 +2,14 @@ import BlockCodec
 import Glibc
 
 /// Passwords from files and people.
-enum Password {
+package enum Password {
     /// As in the real s3backer.
-    static let bytesMax = 1023
+    package static let bytesMax = 1023
 
     private enum Problem { case failed(Int32), tooLong }
 
     /// The first line of a file, without its end.
-    static func read(_ path: String) throws(StartupError) -> SecretBytes {
+    package static func read(_ path: String) throws(StartupError) -> SecretBytes {
         let fd = open(path, O_RDONLY | O_CLOEXEC)
         if fd < 0 {
             throw StartupError("--passwordFile=\(path): \(String(cString: strerror(errno)))")
@@ -33,7 +33,7 @@ enum Password {
     }
 
     /// Asks on the terminal of this process, without showing what is typed. Blocks.
-    static func ask() throws(StartupError) -> SecretBytes {
+    package static func ask() throws(StartupError) -> SecretBytes {
         let fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)
         guard fd >= 0 else {
             throw StartupError(
@@ -97,7 +97,7 @@ private struct CaughtSignals {
     private static let numbers = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP]
     private var before: [sigaction] = []
 
-    init() {
+    package init() {
         for number in Self.numbers {
             var action = sigaction()
             action.__sigaction_handler.sa_handler = number == SIGTSTP ? SIG_IGN : interrupt
@@ -107,7 +107,7 @@ private struct CaughtSignals {
         }
     }
 
-    func restore() {
+    package func restore() {
         for (number, old) in zip(Self.numbers, before) {
             var action = old
             sigaction(number, &action, nil)
