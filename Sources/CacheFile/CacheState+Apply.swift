@@ -173,7 +173,7 @@ extension CacheState {
         }
     }
 
-    private func take(_ slot: Int, for block: UInt64, lsn: LSN) {
+    func take(_ slot: Int, for block: UInt64, lsn: LSN) {
         slots.setBlock(slot, block)
         index.insert(block, slot: slot)
         countRegion(of: block, 1)
@@ -263,7 +263,7 @@ extension CacheState {
         }
     }
 
-    private func unmap(_ slot: Int, lsn: LSN) {
+    func unmap(_ slot: Int, lsn: LSN) {
         index.remove(slots.block(slot), slot: slot) { [slots] in slots.block($0) }
         countRegion(of: slots.block(slot), -1)
         setState(slot, .free)
@@ -272,7 +272,7 @@ extension CacheState {
         incarnations[slot] &+= 1
     }
 
-    private func setState(_ slot: Int, _ state: SlotState) {
+    func setState(_ slot: Int, _ state: SlotState) {
         count(slots.state(slot), -1)
         slots.setState(slot, state)
         count(state, 1)

@@ -89,6 +89,9 @@ public final class Checkpointer {
         // alone is enough (I11).
         for page in previousPages.subtracting(pages).sorted()
         where page < next.pageCount && newRoot.entries[page].isWritten {
+            // Read from the file, it has none of its checksums.
+            let crc = state.slots.reseal(page)
+            precondition(crc == newRoot.entries[page].crc, "a page has changed unseen")
             writes.append(place(page, 1 - newRoot.entries[page].copy, state))
         }
         let rootCopy = 1 - Int(superblock.rootCopy)

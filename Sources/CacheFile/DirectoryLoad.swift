@@ -14,6 +14,8 @@ struct DirectoryLoad {
     /// Pages left out as damaged.
     private(set) var lost: Set<Int> = []
     private(set) var findings: [Finding] = []
+    /// Pages of which the copy that the root names is damaged, and the other one is not.
+    private(set) var mated: Set<Int> = []
 
     init(
         _ root: RootTable, _ geometry: Geometry, _ seeds: SeedSpace, _ reader: WindowedReader,
@@ -33,6 +35,10 @@ struct DirectoryLoad {
             guard try load(page) else { continue }
             if geometry.isHot(page) { try checkHot(page) } else { try checkCold(page) }
         }
+        // Whoever takes a slot of a lost page must not inherit what its cold entry says.
+        for page in lost where geometry.isHot(page) {
+            for slot in geometry.slots(inHotPage: page) { slots.clear(slot) }
+        }
         return state
     }
 
@@ -41,7 +47,10 @@ struct DirectoryLoad {
         let copy = try Mates.find(
             named: root.entries[page].copy, "PAGE_BAD", "directory page \(page)", &findings
         ) { [self] copy throws(CacheFileError) in try load(page, copy: copy) }
-        if copy != nil { return true }
+        if let copy {
+            if copy != root.entries[page].copy { mated.insert(page) }
+            return true
+        }
         try refusals.refuse(
             CacheFileError(.needsCheck, "PAGE_BAD: directory page \(page) is damaged"))
         lost.insert(page)

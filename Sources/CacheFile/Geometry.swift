@@ -136,6 +136,15 @@ public struct Geometry: Sendable, Equatable {
         return low..<min(low + Self.hotPerPage, end)
     }
 
+    /// Slots whose cold entries lie in a page.
+    public func slots(inColdPage page: Int) -> Range<Int> {
+        let (zone, number) = pageIdentity(page)
+        let first = zone * slotsPerZone
+        let end = first + zones[zone].slots
+        let low = min(first + number * coldPerPage, end)
+        return low..<min(low + coldPerPage, end)
+    }
+
     /// Whether a page has entries of slots: the last group has pages for as many as a full one.
     func isUsed(_ page: Int) -> Bool {
         let (zone, number) = pageIdentity(page)

@@ -33,6 +33,9 @@ package struct RecoveredFile {
     package var lostPages: Set<Int>
     /// Granules of fills whose bytes did not reach the medium, by the LSN of their record.
     package var badFills: [LSN: GranuleSet]
+    /// Pages of which one copy is damaged.
+    package var matedPages: Set<Int>
+    package var rebuilt: Rebuilt
 
     package var superblock: Superblock { superblocks.current }
 }
@@ -51,30 +54,34 @@ package struct JudgedPayloads: Sendable {
 
 /// Reads a file as a mount does. Writes nothing; the steps are those of docs/format.md, "Recovery".
 package struct Recovery {
-    private let file: any FileIO
+    let file: any FileIO
     /// Past the page cache: after a failed flush that holds what the medium does not.
     private let pageReader: WindowedReader
     private var findings: [Finding] = []
-    private let refusals: Refusals
+    let refusals: Refusals
+    /// What a repair could not read from where it was.
+    private var rebuilt = Rebuilt()
     private let judged: JudgedPayloads?
 
     private init(
-        file: any FileIO, goesOn: Bool, judged: JudgedPayloads?
+        file: any FileIO, goesOn: Bool, judged: JudgedPayloads?, depth: RepairDepth? = nil
     ) throws(FileError) {
         self.file = file
         pageReader = try WindowedReader(file)
-        refusals = Refusals(goesOn: goesOn)
+        refusals = Refusals(goesOn: goesOn, depth: depth)
         self.judged = judged
     }
 
     /// - Parameters:
     ///   - goesOn: Past damage for which a mount refuses the file; `refusals` tells of it.
     ///   - judged: The file has no bytes of blocks, and this is what is known of them.
+    ///   - depth: For a repair, which also puts together again what nothing names any more.
     package static func run(
-        _ file: any FileIO, goesOn: Bool = false, judged: JudgedPayloads? = nil
+        _ file: any FileIO, goesOn: Bool = false, judged: JudgedPayloads? = nil,
+        depth: RepairDepth? = nil
     ) throws(CacheFileError) -> RecoveredFile {
         var recovery = try io { () throws(FileError) in
-            try Recovery(file: file, goesOn: goesOn, judged: judged)
+            try Recovery(file: file, goesOn: goesOn, judged: judged, depth: depth)
         }
         return try recovery.steps()
     }
@@ -111,10 +118,24 @@ package struct Recovery {
         for copy in superblocks.badCopies {
             note("SB_COPY_BAD", .warning, "superblock copy \(copy) is damaged or old")
         }
+        if sb.state == Superblock.State.needsCheck.rawValue {
+            try refusals.refuse(
+                CacheFileError(
+                    .needsCheck,
+                    "SB_REPAIR: a repair was cut short; run cachecheck undo, then repair again"))
+        }
         let seeds = SeedSpace(fileUUID: sb.fileUUID)
         let geometry = try ZoneTable.readGeometry(
             sb, file, seeds: seeds, findings: &findings, refusals)
-        let root = try RootTable.read(sb, geometry, file, seeds: seeds, findings: &findings)
+        let root: RootTable
+        do throws(CacheFileError) {
+            root = try RootTable.read(sb, geometry, file, seeds: seeds, findings: &findings)
+        } catch {
+            guard refusals.depth != nil, error.finding.code == "ROOT_BAD" else { throw error }
+            refusals.note(error)
+            root = RootTable.rebuilt(sb, geometry, pageReader, seeds: seeds)
+            rebuilt.hasGuessedRoot = root.encode(seeds: seeds).crc != sb.rootCRC
+        }
         return Tables(superblocks: superblocks, geometry: geometry, seeds: seeds, root: root)
     }
 
@@ -128,12 +149,18 @@ package struct Recovery {
         let badFills = try verifySlots(&scan, sb, geometry, seeds)
         try refuse(scan)
         let dropped = try replay(scan, badFills, sb, state)
-        let lastEpoch = scan.accepted.reduce(sb.openEpoch) { max($0, $1.header.epoch) }
+        if refusals.depth != nil, scan.verdict == .hole || scan.verdict == .staleSuperblock {
+            let scanner = try scanner(sb, geometry, seeds)
+            rebuilt.holes = try passHoles(scan, scanner, sb, state, geometry, seeds)
+        }
+        let lastEpoch = (scan.accepted.map(\.header) + scan.later).reduce(sb.openEpoch) {
+            max($0, $1.epoch)
+        }
         return RecoveredFile(
             superblocks: tables.superblocks, geometry: geometry, seeds: seeds, root: tables.root,
             state: state, scan: scan, droppedFills: dropped, findings: findings,
             lastEpoch: lastEpoch, refusals: refusals.findings, lostPages: directory.lost,
-            badFills: badFills)
+            badFills: badFills, matedPages: directory.mated, rebuilt: rebuilt)
     }
 
     private mutating func note(_ code: String, _ severity: Finding.Severity, _ message: String) {
@@ -145,6 +172,13 @@ package struct Recovery {
     private func scanRing(
         _ sb: Superblock, _ geometry: Geometry, _ seeds: SeedSpace
     ) throws(CacheFileError) -> RingScan {
+        let scanner = try scanner(sb, geometry, seeds)
+        return try io { () throws(FileError) in try scanner.scan() }
+    }
+
+    private func scanner(
+        _ sb: Superblock, _ geometry: Geometry, _ seeds: SeedSpace
+    ) throws(CacheFileError) -> RingScanner {
         let start = RingScanStart(
             tail: sb.tail, session: sb.session, recoveredLSN: sb.recoveredLSN,
             recoveredPosition: sb.recoveredPosition, checkpointLSN: sb.checkpointLSN,
@@ -165,8 +199,7 @@ package struct Recovery {
         return try io { () throws(FileError) in
             try RingScanner(
                 file: file, offset: geometry.ringOffset, length: geometry.ringLength, seeds: seeds,
-                start: start, isPayloadIntact: isIntact
-            ).scan()
+                start: start, isPayloadIntact: isIntact)
         }
     }
 
@@ -234,7 +267,7 @@ package struct Recovery {
         return badFills
     }
 
-    private func badGranules(
+    func badGranules(
         _ map: MapRecord, _ geometry: Geometry, _ seeds: SeedSpace
     ) throws(CacheFileError) -> GranuleSet {
         guard Int(map.slot) < geometry.slotCount else {
@@ -344,7 +377,7 @@ package struct Recovery {
         }
     }
 
-    private func readPayload(
+    func readPayload(
         _ patch: PatchRecord, _ group: GroupHeader, _ geometry: Geometry
     ) throws(CacheFileError) -> AlignedBuffer {
         let padded = (patch.payloadBytes + RingFormat.blockSize - 1) & ~(RingFormat.blockSize - 1)

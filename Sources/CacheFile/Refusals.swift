@@ -2,16 +2,26 @@
 /// to carry away what is left.
 package final class Refusals {
     package let goesOn: Bool
+    /// Set: what is lost is put together again from what is left, for a repair.
+    let depth: RepairDepth?
     package private(set) var findings: [Finding] = []
     /// A damaged file may have any number of them.
     private static let namedMax = 100
 
-    package init(goesOn: Bool) { self.goesOn = goesOn }
+    package init(goesOn: Bool, depth: RepairDepth? = nil) {
+        self.goesOn = goesOn
+        self.depth = depth
+    }
+
+    /// Notes what a mount would refuse.
+    func note(_ error: CacheFileError) {
+        if findings.count < Self.namedMax { findings.append(error.finding) }
+    }
 
     /// Throws the error, unless the look goes on; then the caller leaves out what is damaged.
     func refuse(_ error: CacheFileError) throws(CacheFileError) {
         guard goesOn else { throw error }
-        if findings.count < Self.namedMax { findings.append(error.finding) }
+        note(error)
     }
 }
 

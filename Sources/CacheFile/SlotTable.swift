@@ -231,6 +231,9 @@ public final class SlotTable {
 
     // MARK: Pages
 
+    /// Has the next checkpoint write a page although nothing of it has changed.
+    package func renew(_ page: Int) { touch(page) }
+
     @inline(__always)
     private func touch(_ page: Int) {
         if !isDirty[page] {
@@ -288,6 +291,11 @@ public final class SlotTable {
             }
         }
         return crc
+    }
+
+    /// Stamps the checksums of a page once more, as it was sealed.
+    func reseal(_ number: Int) -> UInt32 {
+        seal(number, generation: generation(number), lsn: page(number).field(32))
     }
 
     /// The page's CRC takes those of the entries as zero. An entry with its own CRC is a codeword:

@@ -52,7 +52,17 @@ package enum ZoneTable {
         _ refusals: Refusals = Refusals(goesOn: false)
     ) throws(CacheFileError) -> Geometry {
         let size = try io { () throws(FileError) in try file.size() }
-        let (zones, slotsPerZone) = try readZones(sb, file, seeds: seeds, findings: &findings)
+        let zones: [Zone]
+        let slotsPerZone: Int
+        do throws(CacheFileError) {
+            (zones, slotsPerZone) = try readZones(sb, file, seeds: seeds, findings: &findings)
+        } catch {
+            guard refusals.depth != nil, let found = rebuilt(sb, file, seeds: seeds) else {
+                throw error
+            }
+            refusals.note(error)
+            (zones, slotsPerZone) = found
+        }
         guard let blockSize = Int(exactly: sb.blockSize), Geometry.blockSizes.contains(blockSize),
             blockSize & (blockSize - 1) == 0,
             Int(sb.granuleSize) == Geometry.granuleSize(blockSize: blockSize)

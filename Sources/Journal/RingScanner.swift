@@ -101,16 +101,25 @@ public struct RingScanner {
         return judge(accepted, end: point, later: later)
     }
 
+    /// A group of which the window has a header, with its records, whatever comes before it; nil when
+    /// its payload is damaged.
+    public func group(_ header: GroupHeader) throws(FileError) -> ScannedGroup? {
+        try acceptable(
+            at: RingPoint(
+                position: header.position, lsn: header.firstLSN, prevGroupCRC: header.prevGroupCRC),
+            lastSession: 0, anySession: true)
+    }
+
     // MARK: Walk
 
     private func acceptable(
-        at point: RingPoint, lastSession: UInt64
+        at point: RingPoint, lastSession: UInt64, anySession: Bool = false
     ) throws(FileError) -> ScannedGroup? {
         if let end = start.payloadEnd, point.position >= end { return nil }
         guard let (header, blocks) = try intactHeader(at: point.position) else { return nil }
         guard header.firstLSN == point.lsn else { return nil }
         guard header.prevGroupCRC == point.prevGroupCRC else { return nil }
-        guard isSessionRight(header, after: lastSession) else { return nil }
+        guard anySession || isSessionRight(header, after: lastSession) else { return nil }
         guard header.position + UInt64(header.byteCount) <= start.tail.position + UInt64(length)
         else { return nil }
         guard let records = RawRecord.decodeAll(blocks.bytes, count: header.recordCount) else {

@@ -4,6 +4,8 @@ import Glibc
 /// Exit status, as e2fsck has it: bits that may come together.
 enum ExitStatus {
     static let sound: Int32 = 0
+    static let corrected: Int32 = 1
+    static let undecided: Int32 = 2
     static let problems: Int32 = 4
     static let operational: Int32 = 8
     static let usage: Int32 = 16
@@ -19,12 +21,14 @@ struct Cachecheck: ParsableCommand {
         abstract: "Tells what is in a block cache file of s3backer, and changes it offline.",
         usage: "cachecheck [COMMAND] [OPTIONS] FILE",
         discussion: """
-            Reads the file as a mount would, with a shared lock; only "resize" writes to it. Without a command it checks: the \
-            last line says whether a mount will accept the file and what dirty data it holds. \
-            FILE may also be what "bundle" made.
+            Reads the file as a mount would, with a shared lock; only "resize", "repair" and "undo" \
+            write to it. Without a command it checks: the last line says whether a mount will \
+            accept the file and what dirty data it holds. FILE may also be what "bundle" made.
 
             Exit status, added up:
               0   sound; also when the next mount will replay the journal
+              1   repair: done
+              2   repair: done, and blocks in conflict wait for a decision
               4   damaged, or of a version this program does not know: a mount refuses it;
                   or bytes of dirty blocks are damaged, a mount gives EIO for them;
                   compare: blocks differ
@@ -37,7 +41,7 @@ struct Cachecheck: ParsableCommand {
         subcommands: [
             Check.self, Show.self, List.self, JournalCommand.self, Map.self, Salvage.self,
             BundleCommand.self, Import.self, Resize.self,
-            Compare.self, Dump.self, Restore.self, Upgrade.self,
+            Compare.self, Dump.self, Restore.self, Upgrade.self, Repair.self, UndoCommand.self,
         ],
         defaultSubcommand: Check.self)
 }

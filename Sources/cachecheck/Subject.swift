@@ -29,7 +29,7 @@ struct OpenFile {
         }
     }
 
-    private static func failure(_ error: CacheFileError, _ path: String) -> Failure {
+    static func failure(_ error: CacheFileError, _ path: String) -> Failure {
         Failure(error, path)
             ?? Failure(
                 kind: "io", message: Text.safe(error.message),

@@ -93,7 +93,7 @@ struct FormatPageTests {
 
     @Test("the rows of each table follow each other up to its size")
     func contiguous() {
-        #expect(FormatPage.shared.layouts.count == 14)
+        #expect(FormatPage.shared.layouts.count == 16)
         for (name, layout) in FormatPage.shared.layouts {
             var next = layout.from
             for row in layout.rows {

@@ -64,6 +64,9 @@ package struct Damage: Sendable, CustomStringConvertible {
             }
             return file.bytes
         },
+        Damage("SB_REPAIR", "error", 4) {
+            try changed { $0.state = Superblock.State.needsCheck.rawValue }
+        },
         Damage("VER_NEWER", "fatal", 4) { try changed { $0.formatMajor += 1 } },
         Damage("FEAT_UNKNOWN", "fatal", 4) { try changed { $0.featIncompat = 1 << 40 } },
         Damage("SIZE_SHORT", "error", 4) { Array(try closed().file.bytes.dropLast(8192)) },

@@ -38,6 +38,7 @@ struct CommandTests {
         ["resize", "--slots=16", "--dry-run"], ["resize", "--slots=16"], ["compare"],
         ["dump"], ["dump", "--out", "OUT"], ["restore", "--into", "OUT"],
         ["upgrade", "--into", "OUT"], ["upgrade", "--force", "--into", "OUT"],
+        ["repair", "--yes"], ["repair", "--dry-run"], ["undo", "--yes"],
     ]
 
     @Test(
@@ -74,6 +75,7 @@ struct CommandTests {
             // Nobody keeps root from writing.
             if command == ["resize", "--slots=16"] || isRestore { return }
             (status, part) = isCompare ? (8, "BIND_MISMATCH") : (0, "")
+            if command.first == "undo" { (status, part) = (8, "c.undo: No such file") }
         case .fifo:
             mkfifo(path, 0o600)
             part = "is a named pipe"

@@ -156,4 +156,34 @@ struct DamagedWorld {
             return "cut at \(at)"
         }
     }
+
+    /// Blocks of which a damaged image has other bytes: of their entries, of records, or their own.
+    func blocks(touchedIn damaged: [UInt8]) -> Set<UInt64> {
+        guard let recovered = try? Recovery.run(MemoryFile(bytes)) else { return [] }
+        let geometry = recovered.geometry
+        var found: Set<UInt64> = []
+        func isTouched(_ range: Range<Int>) -> Bool {
+            range.upperBound > damaged.count || bytes[range] != damaged[range]
+        }
+        for slot in 0..<geometry.slotCount where !recovered.state.slots.isFree(slot) {
+            let page = Geometry.pageSize
+            var places = [
+                geometry.slotOffset(slot)..<geometry.slotOffset(slot) + geometry.blockSize
+            ]
+            for number in [geometry.hotPlace(slot).page, geometry.coldPlace(slot).page] {
+                for copy in 0...1 {
+                    let offset = geometry.pageOffset(number, copy: copy)
+                    places.append(offset..<offset + page)
+                }
+            }
+            if places.contains(where: isTouched) { found.insert(recovered.state.slots.block(slot)) }
+        }
+        for group in recovered.scan.accepted {
+            let start =
+                geometry.ringOffset + Int(group.header.position % UInt64(geometry.ringLength))
+            guard isTouched(start..<start + group.header.byteCount) else { continue }
+            found.formUnion(group.records.map(\.block))
+        }
+        return found
+    }
 }
