@@ -12,7 +12,7 @@ package final class Condition: @unchecked Sendable {
     package init() {
         mutex = .allocate(capacity: 1)
         condition = .allocate(capacity: 1)
-        Self.initialise(mutex)
+        pthread_mutex_init(mutex, nil)
         var attributes = pthread_condattr_t()
         pthread_condattr_init(&attributes)
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
@@ -50,16 +50,6 @@ package final class Condition: @unchecked Sendable {
     /// Better not under the lock, for which the thread that wakes up would have to wait.
     package func signal() { pthread_cond_signal(condition) }
     package func broadcast() { pthread_cond_broadcast(condition) }
-
-    /// Held for some microseconds at a time: whoever finds it locked looks again for a moment before
-    /// he sleeps, which costs more than the wait.
-    fileprivate static func initialise(_ mutex: UnsafeMutablePointer<pthread_mutex_t>) {
-        var attributes = pthread_mutexattr_t()
-        pthread_mutexattr_init(&attributes)
-        pthread_mutexattr_settype(&attributes, CInt(PTHREAD_MUTEX_ADAPTIVE_NP))
-        pthread_mutex_init(mutex, &attributes)
-        pthread_mutexattr_destroy(&attributes)
-    }
 }
 
 /// A value that is only reached under a lock. As `Mutex` of the standard library, but for the thread
@@ -72,7 +62,7 @@ package final class Locked<Value>: @unchecked Sendable {
 
     package init(_ value: sending Value) {
         mutex = .allocate(capacity: 1)
-        Condition.initialise(mutex)
+        pthread_mutex_init(mutex, nil)
         self.value = value
     }
 
