@@ -189,8 +189,8 @@ let package = Package(
         .testTarget(
             name: "MountTests",
             dependencies: [
-                "MountSupport", "TestSupport", "Simulation", "S3TestServers", "FileIO", "CSys",
-                "nullmount",
+                "MountSupport", "TestSupport", "Simulation", "S3TestServers", "CacheFile",
+                "Journal", "FileIO", "CSys", "nullmount",
             ],
             swiftSettings: strict),
     ],

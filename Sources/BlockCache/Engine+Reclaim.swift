@@ -197,10 +197,8 @@ extension Engine {
     }
 
     private func carry(_ intent: Intent) -> Bool {
-        var record = intent.record
-        guard let slot = state.slot(of: record.block) else { return true }
-        record.slot = UInt32(slot)
-        record.isCarried = true
+        guard let slot = state.slot(of: intent.record.block) else { return true }
+        let record = intent.carried(in: slot)
         let size = Record.intent(record).encodedSize(geometry)
         guard journal.hasRoomToCarry(recordBytes: size, dataBytes: 0) else { return false }
         append(.intent(record))
@@ -210,11 +208,7 @@ extension Engine {
 
     private func carry(_ patch: Patch, of block: UInt64) -> Bool {
         guard let slot = state.slot(of: block) else { return true }
-        let payload = patch.payload()
-        var record = PatchRecord(
-            slot: UInt32(slot), block: block, granule: patch.granule, ranges: patch.ranges,
-            crc: 0, carriedLSN: patch.lsn)
-        record.crc = record.checksum(payload.slice(0..<patch.payloadBytes), geometry, seeds)
+        let (record, payload) = patch.carried(of: block, in: slot, geometry, seeds)
         let size = Record.patch(record).encodedSize(geometry)
         guard journal.hasRoomToCarry(recordBytes: size, dataBytes: payload.count) else {
             return false

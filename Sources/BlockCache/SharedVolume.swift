@@ -172,6 +172,10 @@ public final class SharedVolume: Volume {
         let version = try withExtendedLifetime(buffer) { () throws(StoreError) in
             try store.get(part.block, into: buffer.mutableBytes)
         }
+        let isNothing = withExtendedLifetime(source) {
+            version == .absent && source.slice(place).isAllZero
+        }
+        if isNothing { return }
         withExtendedLifetime((buffer, source)) {
             buffer.mutableSlice(part.bytes).copyMemory(from: source.slice(place))
         }
@@ -180,7 +184,8 @@ public final class SharedVolume: Volume {
             replacing: store.honorsConditions ? version : nil)
     }
 
-    /// A block of zeros has no object.
+    /// A block that is written as zeros has no object. One that has become zeros by a change of a part
+    /// is written under the condition, which services may ignore when they delete.
     private func replace(
         _ block: UInt64, _ source: AlignedBuffer, _ place: Range<Int>,
         replacing version: ObjectVersion?
@@ -188,14 +193,14 @@ public final class SharedVolume: Volume {
         try withExtendedLifetime(source) { () throws(StoreError) in
             let bytes = source.slice(place)
             let isZero = bytes.isAllZero
+            let isDeleted = isZero && version == nil
             counts.withLock {
-                $0.storePuts += isZero ? 0 : 1
-                $0.storeDeletes += isZero ? 1 : 0
+                $0.storePuts += isDeleted ? 0 : 1
+                $0.storeDeletes += isDeleted ? 1 : 0
                 $0.zeroBlocksWritten += isZero ? 1 : 0
             }
-            if isZero {
-                if version == .absent { return }
-                _ = try store.delete(block, replacing: version)
+            if isDeleted {
+                _ = try store.delete(block, replacing: nil)
             } else {
                 _ = try store.put(block, bytes, replacing: version)
             }

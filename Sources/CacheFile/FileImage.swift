@@ -136,6 +136,7 @@ package final class FileImage {
     package func lose(_ granule: Int, of slot: Int) {
         let zeros = AlignedBuffer.zeroed(geometry.granuleSize)
         let crc = checksum(zeros.bytes, block: state.slots.block(slot), granule: granule)
+        extendLifetime(zeros)
         var valid = state.slots.valid(slot)
         // What may be there fits the checksum that is there.
         if valid.contains(granule) {

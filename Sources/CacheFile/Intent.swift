@@ -70,6 +70,14 @@ public struct Intent: Sendable {
     public let lsn: LSN
     /// Ring position of the group that holds it.
     public let position: UInt64
+
+    /// The record that logs it again.
+    package func carried(in slot: Int) -> IntentRecord {
+        var carried = record
+        carried.slot = UInt32(slot)
+        carried.isCarried = true
+        return carried
+    }
 }
 
 extension CacheState {

@@ -205,18 +205,10 @@ public enum SessionStart {
     private static func settle(
         _ recovered: RecoveredFile, _ checkpointer: Checkpointer, _ file: any FileIO
     ) throws(CacheFileError) {
-        let state = recovered.state
-        let scan = recovered.scan
-        let oldest = state.oldestNeeded()
-        let group = scan.accepted.first { $0.header.position == oldest }?.header
-        let tail =
-            group.map {
-                RingPoint(position: $0.position, lsn: $0.firstLSN, prevGroupCRC: $0.prevGroupCRC)
-            } ?? scan.end
         try io { () throws(FileError) in
             try checkpointer.take(
-                state, lsn: scan.end.lsn - 1, tail: tail, epoch: recovered.lastEpoch, cleanEnd: nil,
-                in: file)
+                recovered.state, lsn: recovered.scan.end.lsn - 1, tail: recovered.tail,
+                epoch: recovered.lastEpoch, cleanEnd: nil, in: file)
         }
     }
 

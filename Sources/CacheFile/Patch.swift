@@ -32,6 +32,20 @@ public struct Patch {
         return target
     }
 
+    /// The record that logs it again, and its data.
+    package func carried(
+        of block: UInt64, in slot: Int, _ geometry: Geometry, _ seeds: SeedSpace
+    ) -> (record: PatchRecord, payload: AlignedBuffer) {
+        let payload = payload()
+        var record = PatchRecord(
+            slot: UInt32(slot), block: block, granule: granule, ranges: ranges, crc: 0,
+            carriedLSN: lsn)
+        record.crc = withExtendedLifetime(payload) {
+            record.checksum(payload.slice(0..<payloadBytes), geometry, seeds)
+        }
+        return (record, payload)
+    }
+
     /// Lays the ranges over the old content of the granule.
     public func apply(over target: UnsafeMutableRawBufferPointer) {
         for range in ranges {

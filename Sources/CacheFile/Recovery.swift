@@ -38,6 +38,15 @@ package struct RecoveredFile {
     package var rebuilt: Rebuilt
 
     package var superblock: Superblock { superblocks.current }
+
+    /// Where replay has to begin after a checkpoint at the end of the log.
+    var tail: RingPoint {
+        let oldest = state.oldestNeeded()
+        let group = scan.accepted.first { $0.header.position == oldest }?.header
+        return group.map {
+            RingPoint(position: $0.position, lsn: $0.firstLSN, prevGroupCRC: $0.prevGroupCRC)
+        } ?? scan.end
+    }
 }
 
 /// What was found out about payloads and slots of a file of which only the metadata is here.
@@ -182,7 +191,9 @@ package struct Recovery {
         let start = RingScanStart(
             tail: sb.tail, session: sb.session, recoveredLSN: sb.recoveredLSN,
             recoveredPosition: sb.recoveredPosition, checkpointLSN: sb.checkpointLSN,
-            isClean: sb.state == Superblock.State.clean.rawValue, payloadEnd: judged?.end)
+            // A repair wants all that is behind a hole.
+            isClean: refusals.depth == nil && sb.state == Superblock.State.clean.rawValue,
+            payloadEnd: judged?.end)
         guard sb.tail.position % 4096 == 0, sb.tail.position < UInt64.max / 4, sb.tail.lsn >= 1,
             sb.tail.lsn < UInt64.max / 4
         else { throw CacheFileError(.needsCheck, "SB_COPY_BAD: impossible journal tail") }

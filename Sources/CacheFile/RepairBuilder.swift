@@ -168,14 +168,8 @@ struct RepairBuilder {
     }
 
     private func keptLog() -> Log {
-        let scan = recovered.scan
-        let oldest = state.oldestNeeded()
-        let group = scan.accepted.first { $0.header.position == oldest }?.header
-        let tail =
-            group.map {
-                RingPoint(position: $0.position, lsn: $0.firstLSN, prevGroupCRC: $0.prevGroupCRC)
-            } ?? scan.end
-        return Log(lsn: scan.end.lsn - 1, tail: tail, end: scan.end)
+        let end = recovered.scan.end
+        return Log(lsn: end.lsn - 1, tail: recovered.tail, end: end)
     }
 
     /// Everything that the old log alone had: data goes to the slots, the rest to the new log. That
@@ -201,12 +195,8 @@ struct RepairBuilder {
             epoch: recovered.lastEpoch + 1, end: start, tail: start.position, starts: [])
         for (block, patch) in state.patches(before: .max) {
             guard let slot = state.slot(of: block) else { continue }
-            let payload = patch.payload()
-            var record = PatchRecord(
-                slot: UInt32(slot), block: block, granule: patch.granule, ranges: patch.ranges,
-                crc: 0, carriedLSN: patch.lsn)
-            record.crc = record.checksum(
-                payload.slice(0..<patch.payloadBytes), geometry, recovered.seeds)
+            let (record, payload) = patch.carried(
+                of: block, in: slot, geometry, recovered.seeds)
             try append(.patch(record), payload, &journal)
         }
         for extent in state.zeros.items {
@@ -216,10 +206,7 @@ struct RepairBuilder {
         }
         for intent in state.intents(before: .max) {
             guard let slot = state.slot(of: intent.record.block) else { continue }
-            var record = intent.record
-            record.slot = UInt32(slot)
-            record.isCarried = true
-            try append(.intent(record), nil, &journal)
+            try append(.intent(intent.carried(in: slot)), nil, &journal)
         }
         while let group = journal.nextWrite() { writeOut(group, &journal) }
         return Log(lsn: start.lsn - 1, tail: start, end: journal.nextPoint)

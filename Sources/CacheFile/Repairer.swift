@@ -24,6 +24,7 @@ package enum Repairer {
                 try file.read(into: buffer.mutableBytes, at: source, .cached)
             }
             try file.write(buffer.bytes, at: copy.target, .cached)
+            extendLifetime(buffer)
             progress(number + 1)
         }
         for write in plan.writes { try file.write(write.buffer.bytes, at: write.offset, .cached) }
@@ -79,6 +80,7 @@ package enum Repairer {
                     let buffer = AlignedBuffer(item.bytes.count)
                     buffer.mutableBytes.copyBytes(from: item.bytes)
                     try file.write(buffer.bytes, at: item.offset, .cached)
+                    extendLifetime(buffer)
                 }
                 try file.flush()
             }

@@ -293,6 +293,9 @@ public final class SlotTable {
         return crc
     }
 
+    /// Whether a page has its checksums: `seal` has stamped it since it was read.
+    func isSealed(_ number: Int) -> Bool { page(number).field(28, UInt32.self) != 0 }
+
     /// Stamps the checksums of a page once more, as it was sealed.
     func reseal(_ number: Int) -> UInt32 {
         seal(number, generation: generation(number), lsn: page(number).field(32))

@@ -82,6 +82,7 @@ package struct UndoFile {
         }
         bytes.setField(16, Checksum.crc32c(buffer.bytes))
         try undo.write(buffer.bytes, at: 0, .cached)
+        extendLifetime(buffer)
     }
 
     // MARK: Reading
@@ -111,10 +112,12 @@ package struct UndoFile {
             Superblock.decode(
                 buffer.slice(index * Superblock.size..<(index + 1) * Superblock.size), copy: 0)
         }
+        extendLifetime(buffer)
         guard let before = images[0], let interim = images[1], let after = images[2],
             let sizeBefore = Int(exactly: bytes.field(40, UInt64.self)),
             let count = Int(exactly: bytes.field(48, UInt64.self)),
-            let body = Int(exactly: bytes.field(56, UInt64.self)), body == size - bodyOffset
+            let body = Int(exactly: bytes.field(56, UInt64.self)), body == size - bodyOffset,
+            before.ringLength <= 1 << 32, before.ringOffset <= 1 << 40
         else { throw broken("impossible values") }
         let found = UndoFile(
             before: before, interim: interim, after: after, sizeBefore: sizeBefore,

@@ -16,7 +16,7 @@ enum CacheFailure {
         case .denied: "give access to it or choose another file"
         case .locked: "unmount what uses it or choose another file"
         case .noSpace: "make room or use a smaller --blockCacheSize"
-        case .shortFile: "it was cut off: check it with cachecheck or choose another file"
+        case .shortFile: "it was cut off: run cachecheck repair or choose another file"
         case .io: "check the disk it is on or choose another file"
         case .garbage:
             "move it away or choose another file"
@@ -29,7 +29,7 @@ enum CacheFailure {
         case .otherSize: "use the --size it was made with or choose another file"
         case .unsupported: "use the version of s3backer that made it or choose another file"
         case .invalid: "use another --blockCacheSize or --blockSize"
-        case .needsCheck: "run cachecheck on it or choose another file"
+        case .needsCheck: "run cachecheck on it, and cachecheck repair, or choose another file"
         }
     }
 }

@@ -17,6 +17,13 @@ struct FlushTests {
             environment: MountedDaemon.environment(home: home), deadlineSeconds: 60)
     }
 
+    private func expectStored(_ image: [UInt8], _ server: TestServer) throws {
+        for block in 0..<image.count / 4096 {
+            let stored = try server.request("GET", "bkt/" + String(format: "%08x", block)).body
+            #expect(stored == Array(image[block * 4096..<(block + 1) * 4096]))
+        }
+    }
+
     @Test(
         "after kill -9 everything gets into the bucket, and its mark goes",
         arguments: [true, false])
@@ -41,10 +48,7 @@ struct FlushTests {
         #expect(
             done.errors.contains("flush: 32 dirty blocks (128 KiB) to upload"), "\(done.errors)")
         #expect(done.errors.contains("flush: completed"))
-        for block in 0..<32 {
-            let stored = try server.request("GET", "bkt/" + String(format: "%08x", block)).body
-            #expect(stored == Array(image[block * 4096..<(block + 1) * 4096]))
-        }
+        try expectStored(image, server)
         #expect(try server.request("HEAD", "bkt/s3backer-mounted").status == 404)
         let again = try flush(options + ["bkt"], home: daemon.root)
         #expect(again.status == 0 && !again.errors.contains("to upload"), "\(again.errors)")
@@ -104,10 +108,7 @@ struct FlushTests {
         let done = try flush(
             server.options + ["--blockCacheFile=\(file)", "bkt"], home: daemon.root)
         #expect(done.status == 0, "\(done.errors)")
-        for block in 0..<32 {
-            let stored = try server.request("GET", "bkt/" + String(format: "%08x", block)).body
-            #expect(stored == Array(image[block * 4096..<(block + 1) * 4096]))
-        }
+        try expectStored(image, server)
         if command == "resize" { return }
         // The old file still has the blocks; somebody changes one, and that stays.
         let theirs = [UInt8](repeating: 9, count: 4096)

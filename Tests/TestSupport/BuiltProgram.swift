@@ -23,6 +23,19 @@ package struct BuiltProgram: Sendable {
         path = found
     }
 
+    /// Runs it, and kills it after so many microseconds if it has not ended.
+    package func runKilled(_ arguments: [String], after microseconds: Int) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: path)
+        process.arguments = arguments
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        usleep(UInt32(microseconds))
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+    }
+
     /// Runs it to its end; ended after `deadlineSeconds`.
     package func run(
         _ arguments: [String], asUser user: UInt32? = nil, deadlineSeconds: Double = 20

@@ -113,15 +113,7 @@ struct RepairCommandTests {
         for round in 0..<20 {
             try writeFile(path, bytes)
             unlink(undoPath)
-            let process = Process()
-            process.executableURL = URL(fileURLWithPath: program.path)
-            process.arguments = ["repair", "--yes", path]
-            process.standardOutput = FileHandle.nullDevice
-            process.standardError = FileHandle.nullDevice
-            try process.run()
-            usleep(UInt32(round) * 700)
-            kill(process.processIdentifier, SIGKILL)
-            process.waitUntilExit()
+            try program.runKilled(["repair", "--yes", path], after: round * 700)
             let left = readFile(path)
             let check = try run("check", "-q", path)
             if left != bytes, check.status != 0 {

@@ -103,15 +103,8 @@ struct ResizeCommandTests {
         for slots in [9, 60] {
             for _ in 0..<15 {
                 try writeFile(path, bytes)
-                let process = Process()
-                process.executableURL = URL(fileURLWithPath: program.path)
-                process.arguments = ["resize", "--slots=\(slots)", path]
-                process.standardOutput = FileHandle.nullDevice
-                process.standardError = FileHandle.nullDevice
-                try process.run()
-                usleep(UInt32(random.below(200_000)))
-                kill(process.processIdentifier, SIGKILL)
-                process.waitUntilExit()
+                try program.runKilled(
+                    ["resize", "--slots=\(slots)", path], after: random.below(200_000))
                 let after = try kept()
                 #expect(after.lines == before.lines)
                 #expect([24, slots].contains(after.slots))

@@ -297,15 +297,7 @@ struct RestoreTests {
             ["upgrade", "--force", "--into", new, old],
         ] {
             for _ in 0..<12 {
-                let process = Process()
-                process.executableURL = URL(fileURLWithPath: program.path)
-                process.arguments = words
-                process.standardOutput = FileHandle.nullDevice
-                process.standardError = FileHandle.nullDevice
-                try process.run()
-                usleep(UInt32(random.below(30_000)))
-                kill(process.processIdentifier, SIGKILL)
-                process.waitUntilExit()
+                try program.runKilled(words, after: random.below(30_000))
                 if access(new, F_OK) == 0 {
                     #expect(try run("check", "--data=all", new).status == 0)
                 }
