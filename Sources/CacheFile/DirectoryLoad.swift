@@ -101,10 +101,23 @@ struct DirectoryLoad {
         let isNew = state.index.insertIfAbsent(seen.block, slot: slot) { [slots] in
             slots.block($0)
         }
-        guard isNew else { throw Self.bad("ENT_DUP_BLOCK", slot, "block \(seen.block)") }
+        if !isNew { try makeWay(for: seen) }
         state.count(known, 1)
         state.countRegion(of: seen.block, 1)
     }
+
+    /// Of a block in two slots a repair that goes on past everything takes the one written to last.
+    private func makeWay(for seen: SlotTable.Seen) throws(CacheFileError) {
+        let error = Self.bad("ENT_DUP_BLOCK", seen.slot, "block \(seen.block)")
+        guard refusals.depth == .all, let other = state.slot(of: seen.block),
+            lastWrite(other) < lastWrite(seen.slot)
+        else { throw error }
+        refusals.note(error)
+        state.unmap(other, lsn: 0)
+        state.index.insert(seen.block, slot: seen.slot)
+    }
+
+    private func lastWrite(_ slot: Int) -> (LSN, LSN) { (slots.dataLSN(slot), slots.lsn(slot)) }
 
     private mutating func checkCold(_ page: Int) throws(CacheFileError) {
         if let slot = slots.slotWithForeignBits(page) {

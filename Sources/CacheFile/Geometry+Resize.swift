@@ -12,29 +12,46 @@ extension Geometry {
     /// The same file with another number of slots. Slots that both have stay where they are, and
     /// nothing new lies where something is now. Throws `.invalid` for sizes the file cannot have.
     public func resized(to slots: Int) throws(CacheFileError) -> Geometry {
+        let kept = try keptZones(slots)
+        let count = (slots + slotsPerZone - 1) / slotsPerZone
+        let roots = try rootPlaces(kept: kept, pages: count * pagesPerZone)
+        return resized(to: slots, kept, roots.offsets, roots.capacity)
+    }
+
+    /// The same where it is known which place the root has got.
+    func resized(
+        to slots: Int, rootOffsets: [Int], rootCapacity: Int
+    ) throws(CacheFileError) -> Geometry {
+        resized(to: slots, try keptZones(slots), rootOffsets, rootCapacity)
+    }
+
+    /// The groups that are there already. The last one is the end of the file, so it grows in place
+    /// until it is full.
+    private func keptZones(_ slots: Int) throws(CacheFileError) -> [Zone] {
         let most = min(Self.slotsMax, Self.zonesMax * slotsPerZone)
         guard (Self.slotsMin...most).contains(slots) else {
             throw CacheFileError(
                 .invalid, "it can hold \(Self.slotsMin) to \(most) blocks, not \(slots)")
         }
-        let count = (slots + slotsPerZone - 1) / slotsPerZone
-        // The last group is the end of the file, so it grows in place until it is full.
-        var zones = Array(self.zones.prefix(count))
-        zones[zones.count - 1].slots = min(
-            slotsPerZone, slots - (zones.count - 1) * slotsPerZone)
-        let roots = try rootPlaces(kept: zones, pages: count * pagesPerZone)
-        if zones.count < count {
-            var next = end(zones)
-            if roots.offsets[0] == next { next += 2 * roots.capacity }
-            for index in zones.count..<count {
-                let zone = newZone(at: next, slots: min(slotsPerZone, slots - index * slotsPerZone))
-                zones.append(zone)
-                next = end(zones)
-            }
+        var kept = Array(zones.prefix((slots + slotsPerZone - 1) / slotsPerZone))
+        kept[kept.count - 1].slots = min(slotsPerZone, slots - (kept.count - 1) * slotsPerZone)
+        return kept
+    }
+
+    private func resized(
+        to slots: Int, _ kept: [Zone], _ rootOffsets: [Int], _ rootCapacity: Int
+    ) -> Geometry {
+        var zones = kept
+        var next = end(zones)
+        if rootOffsets[0] == next { next += 2 * rootCapacity }
+        for first in stride(from: zones.count * slotsPerZone, to: slots, by: slotsPerZone) {
+            let zone = newZone(at: next, slots: min(slotsPerZone, slots - first))
+            zones.append(zone)
+            next = end(zones)
         }
         return Geometry(
             blockSize: blockSize, volumeBlocks: volumeBlocks, ringOffset: ringOffset,
-            ringLength: ringLength, rootOffsets: roots.offsets, rootCapacity: roots.capacity,
+            ringLength: ringLength, rootOffsets: rootOffsets, rootCapacity: rootCapacity,
             slotsPerZone: slotsPerZone, zones: zones)
     }
 

@@ -71,10 +71,13 @@ package struct Recovery {
     /// What a repair could not read from where it was.
     private var rebuilt = Rebuilt()
     private let judged: JudgedPayloads?
+    private let volume: VolumeIdentity?
 
     private init(
-        file: any FileIO, goesOn: Bool, judged: JudgedPayloads?, depth: RepairDepth? = nil
+        file: any FileIO, goesOn: Bool, judged: JudgedPayloads?, depth: RepairDepth? = nil,
+        volume: VolumeIdentity? = nil
     ) throws(FileError) {
+        self.volume = volume
         self.file = file
         pageReader = try WindowedReader(file)
         refusals = Refusals(goesOn: goesOn, depth: depth)
@@ -85,12 +88,13 @@ package struct Recovery {
     ///   - goesOn: Past damage for which a mount refuses the file; `refusals` tells of it.
     ///   - judged: The file has no bytes of blocks, and this is what is known of them.
     ///   - depth: For a repair, which also puts together again what nothing names any more.
+    ///   - volume: What the user says of it, if no superblock does.
     package static func run(
         _ file: any FileIO, goesOn: Bool = false, judged: JudgedPayloads? = nil,
-        depth: RepairDepth? = nil
+        depth: RepairDepth? = nil, volume: VolumeIdentity? = nil
     ) throws(CacheFileError) -> RecoveredFile {
         var recovery = try io { () throws(FileError) in
-            try Recovery(file: file, goesOn: goesOn, judged: judged, depth: depth)
+            try Recovery(file: file, goesOn: goesOn, judged: judged, depth: depth, volume: volume)
         }
         return try recovery.steps()
     }
@@ -122,7 +126,7 @@ package struct Recovery {
 
     /// Step 2, and the root of step 3.
     private mutating func readTables() throws(CacheFileError) -> Tables {
-        let superblocks = try SuperblockSet.read(file, refusals)
+        let superblocks = try readSuperblocks()
         let sb = superblocks.current
         for copy in superblocks.badCopies {
             note("SB_COPY_BAD", .warning, "superblock copy \(copy) is damaged or old")
@@ -146,6 +150,24 @@ package struct Recovery {
             rebuilt.hasGuessedRoot = root.encode(seeds: seeds).crc != sb.rootCRC
         }
         return Tables(superblocks: superblocks, geometry: geometry, seeds: seeds, root: root)
+    }
+
+    private mutating func readSuperblocks() throws(CacheFileError) -> SuperblockSet {
+        do throws(CacheFileError) { return try SuperblockSet.read(file, refusals) } catch {
+            // Without a beginning the file is one only because the user says so.
+            let isLost = error.finding.code == "SB_NONE"
+            guard let volume, refusals.depth == .all, isLost || error.kind == .garbage else {
+                guard isLost, refusals.depth != nil else { throw error }
+                throw CacheFileError(
+                    .needsCheck,
+                    "\(error.message); repair --all with --volume, --size and --blockSize makes one"
+                )
+            }
+            let sb = try LostSuperblock.rebuild(file, volume)
+            rebuilt.hasGuessedSuperblock = true
+            refusals.note(CacheFileError(.needsCheck, "SB_NONE: no superblock copy is intact"))
+            return SuperblockSet(current: sb, badCopies: [])
+        }
     }
 
     private mutating func steps() throws(CacheFileError) -> RecoveredFile {

@@ -71,6 +71,10 @@ struct RepairBuilder {
             note(
                 finding.code, recovered.rebuilt.hasGuessedRoot ? .suspect : .none,
                 "\(finding.message): put together again from the pages")
+        case "SB_NONE":
+            note(
+                finding.code, .suspect,
+                "\(finding.message): put together again from the tables and the journal")
         case "JRN_HOLE", "SB_STALE": explainHoles(finding)
         case "SIZE_SHORT":
             note(

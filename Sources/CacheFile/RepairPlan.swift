@@ -69,12 +69,13 @@ package struct RepairPlan {
         }
     }
 
+    /// - Parameter volume: For a file without a superblock, with depth `all`.
     /// - Returns: nil when nothing is to be repaired.
     /// - Throws: Why the file cannot be repaired, or not without `--all`.
     package static func make(
-        _ file: any FileIO, _ depth: RepairDepth
+        _ file: any FileIO, _ depth: RepairDepth, volume: VolumeIdentity? = nil
     ) throws(CacheFileError) -> RepairPlan? {
-        let recovered = try Recovery.run(file, goesOn: true, depth: depth)
+        let recovered = try Recovery.run(file, goesOn: true, depth: depth, volume: volume)
         if depth == .safe {
             // Which of two is right, or what a newer superblock said, is a guess.
             let codes = ["SB_FORK", "SB_STALE", "ENT_DUP_BLOCK", "SB_REPAIR"]

@@ -13,6 +13,7 @@ package struct RootTable: Sendable {
     }
 
     package static let generationMax: UInt32 = 0x7fff_ffff
+    static let entrySize = 8
 
     package var entries: [Entry]
 
@@ -26,13 +27,13 @@ package struct RootTable: Sendable {
     }
 
     package func encode(seeds: SeedSpace) -> (bytes: AlignedBuffer, crc: UInt32) {
-        let size = entries.count * 8
+        let size = entries.count * Self.entrySize
         let padded = (size + Geometry.pageSize - 1) / Geometry.pageSize * Geometry.pageSize
         let buffer = AlignedBuffer.zeroed(padded)
         for (page, entry) in entries.enumerated() {
-            buffer.mutableBytes.setField(page * 8, entry.crc)
+            buffer.mutableBytes.setField(page * Self.entrySize, entry.crc)
             let place = entry.generation | UInt32(entry.copy) << 31
-            buffer.mutableBytes.setField(page * 8 + 4, place)
+            buffer.mutableBytes.setField(page * Self.entrySize + 4, place)
         }
         let crc = Checksum.crc32c(buffer.slice(0..<size), seed: seeds.seed(.root, 0))
         return (buffer, crc)
@@ -46,7 +47,7 @@ package struct RootTable: Sendable {
         guard sb.rootCopy < 2 else {
             throw CacheFileError(.needsCheck, "ROOT_BAD: copy \(sb.rootCopy)")
         }
-        let buffer = AlignedBuffer(geometry.pageCount * 8)
+        let buffer = AlignedBuffer(geometry.pageCount * entrySize)
         let copy = try Mates.find(named: Int(sb.rootCopy), "ROOT_BAD", "root", &findings) {
             copy throws(CacheFileError) in
             try io { () throws(FileError) in
@@ -58,13 +59,16 @@ package struct RootTable: Sendable {
         guard copy != nil else {
             throw CacheFileError(.needsCheck, "ROOT_BAD: the table of directory pages is damaged")
         }
-        var root = RootTable(pageCount: geometry.pageCount)
-        for page in 0..<geometry.pageCount {
-            let place: UInt32 = buffer.bytes.field(page * 8 + 4)
-            root.entries[page] = Entry(
-                crc: buffer.bytes.field(page * 8), generation: place & generationMax,
+        return withExtendedLifetime(buffer) { RootTable(buffer.bytes) }
+    }
+
+    /// As these bytes say, which may be no root.
+    init(_ bytes: UnsafeRawBufferPointer) {
+        entries = stride(from: 0, to: bytes.count, by: Self.entrySize).map { at in
+            let place: UInt32 = bytes.field(at + 4)
+            return Entry(
+                crc: bytes.field(at), generation: place & Self.generationMax,
                 copy: Int(place >> 31))
         }
-        return root
     }
 }

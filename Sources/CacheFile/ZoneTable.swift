@@ -14,6 +14,12 @@
 
 import FileIO
 
+/// What a zone table says.
+struct ZonePlaces: Equatable {
+    let zones: [Zone]
+    let slotsPerZone: Int
+}
+
 package enum ZoneTable {
     package static let magic: UInt32 = 0x5a42_3353
     package static let entrySize = 64
@@ -52,16 +58,16 @@ package enum ZoneTable {
         _ refusals: Refusals = Refusals(goesOn: false)
     ) throws(CacheFileError) -> Geometry {
         let size = try io { () throws(FileError) in try file.size() }
-        let zones: [Zone]
-        let slotsPerZone: Int
+        let places: ZonePlaces
         do throws(CacheFileError) {
-            (zones, slotsPerZone) = try readZones(sb, file, seeds: seeds, findings: &findings)
+            places = try readZones(sb, file, seeds: seeds, findings: &findings)
         } catch {
-            guard refusals.depth != nil, let found = rebuilt(sb, file, seeds: seeds) else {
+            // Its checksum is the superblock's, so it is no guess.
+            guard refusals.goesOn, let found = try rebuilt(sb, file, seeds: seeds) else {
                 throw error
             }
             refusals.note(error)
-            (zones, slotsPerZone) = found
+            places = found
         }
         guard let blockSize = Int(exactly: sb.blockSize), Geometry.blockSizes.contains(blockSize),
             blockSize & (blockSize - 1) == 0,
@@ -89,50 +95,81 @@ package enum ZoneTable {
         let geometry = Geometry(
             blockSize: blockSize, volumeBlocks: sb.volumeBlocks, ringOffset: ringOffset,
             ringLength: ringLength, rootOffsets: rootOffsets, rootCapacity: rootCapacity,
-            slotsPerZone: slotsPerZone, zones: zones)
+            slotsPerZone: places.slotsPerZone, zones: places.zones)
         try check(geometry, sb, size: size, refusals)
         return geometry
     }
 
     private static func readZones(
         _ sb: Superblock, _ file: any FileIO, seeds: SeedSpace, findings: inout [Finding]
-    ) throws(CacheFileError) -> (zones: [Zone], slotsPerZone: Int) {
+    ) throws(CacheFileError) -> ZonePlaces {
         guard sb.zoneCopy < 2, sb.zoneCount >= 1, sb.zoneCount <= Geometry.zonesMax else {
             throw broken("\(sb.zoneCount) allocation groups, copy \(sb.zoneCopy)")
         }
-        let buffer = AlignedBuffer(Geometry.zoneTableBytes)
-        let bytes = buffer.mutableBytes
-        let copy = try Mates.find(named: Int(sb.zoneCopy), "ROOT_BAD", "zone table", &findings) {
+        var places: ZonePlaces?
+        _ = try Mates.find(named: Int(sb.zoneCopy), "ROOT_BAD", "zone table", &findings) {
             copy throws(CacheFileError) in
-            try io { () throws(FileError) in
-                try file.read(into: bytes, at: offset(copy: copy), .direct)
-            }
-            let stored: UInt32 = bytes.field(12)
-            bytes.setField(12, UInt32(0))
-            let crc = Checksum.crc32c(buffer.bytes, seed: seeds.seed(.zones, 0))
-            return stored == crc && stored == sb.zoneCRC
+            let table = try readCopy(copy, file)
+            places = table.crc == sb.zoneCRC && table.isIntact(seeds) ? table.places : nil
+            return places != nil
         }
-        guard copy != nil, bytes.field(0, UInt32.self) == magic,
-            bytes.field(8, UInt32.self) == sb.zoneCount
-        else { throw CacheFileError(.needsCheck, "ROOT_BAD: the zone table is damaged") }
-        var zones: [Zone] = []
-        for index in 1...Int(sb.zoneCount) {
-            let at = index * entrySize
-            var places: [Int] = []
-            for field in [0, 16, 24, 32, 40] {
-                guard let place = Int(exactly: bytes.field(at + field, UInt64.self)) else {
-                    throw broken("allocation group \(index - 1)")
+        guard let places, places.zones.count == sb.zoneCount else {
+            throw CacheFileError(.needsCheck, "ROOT_BAD: the zone table is damaged")
+        }
+        return places
+    }
+
+    /// A copy of the table, damaged or not.
+    static func readCopy(_ copy: Int, _ file: any FileIO) throws(CacheFileError) -> Copy {
+        let buffer = AlignedBuffer(Geometry.zoneTableBytes)
+        try io { () throws(FileError) in
+            try file.read(into: buffer.mutableBytes, at: offset(copy: copy), .direct)
+        }
+        return Copy(buffer)
+    }
+
+    /// The bytes of a table, which may be anything.
+    struct Copy {
+        /// As it says itself; zero in `bytes`.
+        let crc: UInt32
+        let bytes: AlignedBuffer
+
+        fileprivate init(_ bytes: AlignedBuffer) {
+            self.bytes = bytes
+            crc = bytes.bytes.field(12)
+            bytes.mutableBytes.setField(12, UInt32(0))
+        }
+
+        func isIntact(_ seeds: SeedSpace) -> Bool {
+            Checksum.crc32c(bytes.bytes, seed: seeds.seed(.zones, 0)) == crc
+        }
+
+        /// nil: this is no table.
+        var places: ZonePlaces? {
+            withExtendedLifetime(bytes) {
+                let bytes = bytes.bytes
+                let count = Int(bytes.field(8, UInt32.self))
+                guard bytes.field(0, UInt32.self) == magic, (1...Geometry.zonesMax).contains(count)
+                else { return nil }
+                var zones: [Zone] = []
+                for index in 1...count {
+                    let at = index * entrySize
+                    let places = [0, 16, 24, 32, 40].compactMap {
+                        Int(exactly: bytes.field(at + $0, UInt64.self))
+                    }
+                    guard places.count == 5 else { return nil }
+                    zones.append(
+                        Zone(
+                            slotsOffset: places[0], slots: Int(bytes.field(at + 8, UInt32.self)),
+                            hotOffsets: [places[1], places[2]],
+                            coldOffsets: [places[3], places[4]]))
                 }
-                places.append(place)
+                // Files made before the size of a group could change do not say it.
+                let perZone = Int(bytes.field(16, UInt32.self))
+                return ZonePlaces(
+                    zones: zones, slotsPerZone: perZone == 0 ? zones[0].slots : perZone)
             }
-            zones.append(
-                Zone(
-                    slotsOffset: places[0], slots: Int(bytes.field(at + 8, UInt32.self)),
-                    hotOffsets: [places[1], places[2]], coldOffsets: [places[3], places[4]]))
         }
-        // Files made before the size of a group could change do not say it.
-        let perZone = Int(bytes.field(16, UInt32.self))
-        return (zones, perZone == 0 ? zones[0].slots : perZone)
     }
 
     private static func check(

@@ -7,6 +7,35 @@ public enum Checksum {
     public static func crc32c(_ bytes: UnsafeRawBufferPointer, seed: UInt32 = 0) -> UInt32 {
         csys_crc32c(seed, bytes.baseAddress, bytes.count)
     }
+
+    /// The seed from which `bytes` lead to a checksum: `crc32c(_:seed:)` the other way round. Slow.
+    package static func seed(of bytes: UnsafeRawBufferPointer, from crc: UInt32) -> UInt32 {
+        var register = ~crc
+        for byte in bytes.reversed() {
+            // The table's entries differ in their highest bytes.
+            let index = backward[Int(register >> 24)]
+            register = (register ^ forward[Int(index)]) << 8 | UInt32(index ^ byte)
+        }
+        return ~register
+    }
+
+    /// The four bytes that lead from a seed to a checksum.
+    package static func bytes(from seed: UInt32, to crc: UInt32) -> [UInt8] {
+        let start = [UInt8](repeating: 0, count: 4).withUnsafeBytes { self.seed(of: $0, from: crc) }
+        return withUnsafeBytes(of: (start ^ seed).littleEndian) { Array($0) }
+    }
+
+    /// What a byte makes of a register of zeros, and which byte makes this highest byte of it.
+    private static let forward: [UInt32] = (0...255).map { byte -> UInt32 in
+        (0..<8).reduce(UInt32(byte)) { value, _ in
+            value & 1 == 0 ? value >> 1 : value >> 1 ^ 0x82f6_3b78
+        }
+    }
+    private static let backward: [UInt8] = {
+        var table = [UInt8](repeating: 0, count: 256)
+        for (index, value) in forward.enumerated() { table[Int(value >> 24)] = UInt8(index) }
+        return table
+    }()
 }
 
 /// Seeds that tie a checksum to the file and to the place it belongs to, so that an intact piece of
@@ -39,6 +68,12 @@ public struct SeedSpace: Sendable {
         }
         self.prefixes = prefixes
         fileIdentity = Array(fileUUID[..<8])
+    }
+
+    /// The checksum of a file's UUID, which is all of it that seeds depend on, from one of its seeds.
+    package static func checksumOfUUID(_ kind: Kind, _ index: UInt64, seed: UInt32) -> UInt32 {
+        let bytes = [kind.rawValue] + withUnsafeBytes(of: index.littleEndian) { Array($0) }
+        return bytes.withUnsafeBytes { Checksum.seed(of: $0, from: seed) }
     }
 
     @inline(__always)

@@ -61,22 +61,61 @@ package struct VolumeAddress: Equatable {
         }
     }
 
-    /// What a cache file is bound to, as text; never change it. The way to the bucket (server, URL
-    /// style) and the coding of the blocks do not matter.
-    package func bindingText(blockSize: Int) -> String {
-        let bucket =
-            switch source {
-            case .directory(let directory): "file://" + directory
-            case .bucket(let configuration): configuration.endpoint.bucket
-            }
-        return """
-            s3backer-binding-1
-            bucket=\(bucket)
-            prefix=\(prefix)
-            blockSize=\(blockSize)
-            blockHashPrefix=\(isHashed ? 1 : 0)
+    package var name: VolumeName {
+        switch source {
+        case .directory(let directory):
+            VolumeName(directory: directory, prefix: prefix, isHashed: isHashed)
+        case .bucket(let configuration):
+            VolumeName(bucket: configuration.endpoint.bucket, prefix: prefix, isHashed: isHashed)
+        }
+    }
+}
 
-            """
+/// What a cache file is bound to. The way to the bucket (server, URL style) and the coding of the
+/// blocks do not matter.
+package struct VolumeName: Equatable {
+    private let place: String
+    private let prefix: String
+    private let isHashed: Bool
+
+    init(directory: String, prefix: String, isHashed: Bool) {
+        self.init(bucket: "file://" + directory, prefix: prefix, isHashed: isHashed)
+    }
+
+    init(bucket: String, prefix: String, isHashed: Bool) {
+        place = bucket
+        self.prefix = prefix
+        self.isHashed = isHashed
+    }
+
+    /// As the command line says it: a bucket, with a prefix perhaps, or with `isTest` a directory.
+    package init(
+        _ text: String, isTest: Bool, prefix: String, isHashed: Bool
+    ) throws(StartupError) {
+        if isTest {
+            let directory = try PathChecks.storeDirectory(text, prefix: prefix)
+            self.init(directory: directory, prefix: prefix, isHashed: isHashed)
+        } else {
+            let (bucket, prefix) = try S3Validation.split(text, prefix: prefix)
+            self.init(bucket: bucket, prefix: prefix, isHashed: isHashed)
+        }
+    }
+
+    /// Never change it.
+    package func text(blockSize: Int) -> String {
+        """
+        s3backer-binding-1
+        bucket=\(place)
+        prefix=\(prefix)
+        blockSize=\(blockSize)
+        blockHashPrefix=\(isHashed ? 1 : 0)
+
+        """
+    }
+
+    /// As a superblock has it, 32 bytes.
+    package func binding(blockSize: Int) -> [UInt8] {
+        Array(text(blockSize: blockSize).utf8).withUnsafeBytes { Digest.sha256($0) }
     }
 }
 

@@ -181,9 +181,8 @@ struct CacheOpening {
     // MARK: Identity
 
     static func identity(_ plan: MountPlan, uuid: [UInt8]) -> VolumeIdentity {
-        let text = Array(plan.bindingText.utf8)
-        return VolumeIdentity(
-            binding: text.withUnsafeBytes { Digest.sha256($0) },
+        VolumeIdentity(
+            binding: plan.address.name.binding(blockSize: plan.blockSize),
             volumeUUID: uuid,
             blockSize: plan.blockSize,
             volumeBlocks: plan.blockCount)

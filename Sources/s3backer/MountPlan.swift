@@ -70,9 +70,6 @@ struct MountPlan: Equatable {
     /// The volume, for logs and /proc/mounts.
     var description: String { address.description }
 
-    /// What its cache file is bound to.
-    var bindingText: String { address.bindingText(blockSize: blockSize) }
-
     /// Completes the plan with the sizes of the volume.
     mutating func settle(_ sizes: SizeRequest.Settled) {
         blockSize = sizes.blockSize

@@ -119,6 +119,13 @@ package struct Damage: Sendable, CustomStringConvertible {
             file.bytes[ZoneTable.offset(copy: Int(sb.zoneCopy)) + 70] ^= 1
             return file.bytes
         },
+        // After a change of size the other copy of the zone table is the one of before.
+        Damage("ROOT_BAD", "error", 4) {
+            let file = MemoryFile(try running { try $0.grow(slots: 20) })
+            let sb = try SuperblockSet.read(file).current
+            file.bytes[ZoneTable.offset(copy: Int(sb.zoneCopy)) + 70] ^= 1
+            return file.bytes
+        },
         Damage("PAGE_BAD", "warning", 0) { try page(copies: 1) },
         Damage("PAGE_BAD", "error", 4) { try page(copies: 2) },
         Damage("ENT_RANGE", "error", 4) {

@@ -51,7 +51,7 @@ package final class TestSession {
     package let cache: OpenedCache
     package var journal: Journal
     package var state: CacheState { cache.state }
-    package var geometry: Geometry { cache.geometry }
+    package var geometry: Geometry { state.geometry }
 
     package init(_ file: any FileIO) throws {
         self.file = file
@@ -272,6 +272,15 @@ package final class TestSession {
         cache.checkpointer.finish(plan, sb, state)
         journal.superblockDurable(vouchingFor: plan.lsn)
         journal.setLimit(plan.tail.position)
+    }
+
+    /// Gives the file more slots, with the checkpoint that names them.
+    package func grow(slots: Int) throws {
+        let next = try geometry.resized(to: slots)
+        try file.reserve(next.fileSize - geometry.fileSize, at: geometry.fileSize)
+        let added = (geometry.zones.count..<next.zones.count).map { _ in GroupPages(next) }
+        state.resize(to: next, adding: added)
+        try checkpoint()
     }
 
     private var tailPoint: RingPoint {

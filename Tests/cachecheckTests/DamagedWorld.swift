@@ -78,12 +78,13 @@ struct DamagedWorld {
     /// As it was before.
     private let older: [[UInt8]]
     let truth: Served
+    let superblocks: [Range<Int>]
     private let areas: [Range<Int>]
     private let isClean: Bool
 
-    init(clean: Bool) throws {
+    init(clean: Bool, isGrown: Bool = false) throws {
         var snapshots: [[UInt8]] = []
-        let file = try Worlds.rich(clean: clean) { snapshots.append($0.bytes) }
+        let file = try Worlds.rich(clean: clean, isGrown: isGrown) { snapshots.append($0.bytes) }
         bytes = file.bytes
         older = snapshots
         isClean = clean
@@ -91,13 +92,15 @@ struct DamagedWorld {
         truth = try Served(MemoryFile(bytes))
         let geometry = recovered.geometry
         let page = Geometry.pageSize
-        var found = (0..<4).map {
+        superblocks = (0..<4).map {
             geometry.superblockOffset($0)..<geometry.superblockOffset($0) + page
         }
+        var found = superblocks
         found += (0..<2).map { ZoneTable.offset(copy: $0)..<ZoneTable.offset(copy: $0) + page }
         found += geometry.rootOffsets.map { $0..<$0 + page }
-        let zone = geometry.zones[0]
-        found += (zone.hotOffsets + zone.coldOffsets).map { $0..<$0 + page }
+        for zone in geometry.zones {
+            found += (zone.hotOffsets + zone.coldOffsets).map { $0..<$0 + page }
+        }
         let used = Int(recovered.scan.end.position - recovered.superblock.tail.position)
         let tail = geometry.ringOffset + Int(recovered.superblock.tail.position)
         if used > 0 { found.append(tail..<tail + used) }
@@ -149,6 +152,7 @@ struct DamagedWorld {
             return "page at \(page) as the one at \(other)"
         case 85..<97:
             let old = random.pick(older)
+            guard page + 4096 <= old.count else { return "nothing" }
             bytes.replaceSubrange(page..<page + 4096, with: old[page..<page + 4096])
             return "page at \(page) as it was"
         default:

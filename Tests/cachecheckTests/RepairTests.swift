@@ -30,6 +30,30 @@ struct RepairTests {
         #expect(try RepairPlan.make(file, .safe) == nil, place)
     }
 
+    @Test("of a block in two slots the one written to last is kept", arguments: [false, true])
+    func duplicates(isLastNewer: Bool) throws {
+        let file = try SmallWorld.make()
+        let session = try TestSession(file)
+        // Taken from the first slot on.
+        try session.map(isLastNewer ? 3 : 4, version: isLastNewer ? 1 : 2)
+        try session.map(isLastNewer ? 4 : 3, version: isLastNewer ? 2 : 1)
+        try session.commit()
+        if !isLastNewer { session.overwrite(4, granule: 0, version: 2) }
+        try session.commit()
+        let (old, new) = (Int(session.slot(of: 3)), Int(session.slot(of: 4)))
+        #expect((new > old) == isLastNewer)
+        session.state.slots.setBlock(old, 4)
+        try session.checkpoint()
+        try session.seal()
+        #expect(throws: CacheFileError.self) { try RepairPlan.make(file, .safe) }
+        let plan = try #require(try RepairPlan.make(file, .all))
+        try Repairer.apply(plan, to: file)
+        try expectSound(file, "duplicate")
+        let served = try Served(file)
+        #expect(served.granules.keys.sorted() == [4])
+        #expect(served.granules[4]?[0] == Worlds.content(4, 0, 2))
+    }
+
     @Test("every damage is repaired, or refused with the reason", arguments: Damage.all)
     func kinds(damage: Damage) throws {
         let bytes = try damage.make()
@@ -68,6 +92,116 @@ struct RepairTests {
         }
     }
 
+    // MARK: Without a superblock
+
+    /// Files of every kind: closed and killed, without a checkpoint, grown, wrapped around.
+    private func files() throws -> [(name: String, file: MemoryFile)] {
+        var found: [(String, MemoryFile)] = []
+        for isGrown in [false, true] {
+            for clean in [false, true] {
+                let file = try Worlds.rich(clean: clean, isGrown: isGrown)
+                found.append(("\(isGrown ? "grown" : "new"), \(clean ? "closed" : "killed")", file))
+                // The log has gone around the ring before.
+                let wrapped = try SmallWorld.make()
+                if isGrown { try TestSession(wrapped).grow(slots: 20) }
+                let session = try TestSession(wrapped)
+                try session.map(3, version: 1)
+                try session.map(8, version: 1)
+                for version in 2..<40 {
+                    session.overwrite(3, granule: 1, version: version)
+                    try session.commit()
+                    try session.seal()
+                    if version % 5 != 0 || version == 39 { continue }
+                    try session.destage(3, granule: 1, version: version)
+                    try session.checkpoint()
+                }
+                if clean { try session.checkpoint(clean: true) }
+                found.append(("wrapped, \(found.last?.0 ?? "")", wrapped))
+            }
+        }
+        return found
+    }
+
+    @Test(
+        "no superblock is left: with --all and the name of the volume everything dirty is kept",
+        arguments: [true, false])
+    func withoutSuperblocks(keepsMagic: Bool) throws {
+        for (name, file) in try files() {
+            let truth = try Served(MemoryFile(file.bytes))
+            let geometry = try Recovery.run(file).geometry
+            for copy in 0..<4 {
+                let at = geometry.superblockOffset(copy)
+                let kept = keepsMagic ? 16 : 0
+                file.bytes.replaceSubrange(
+                    at + kept..<at + 4096, with: [UInt8](repeating: 0xe5, count: 4096 - kept))
+            }
+            let bytes = file.bytes
+            let place = Comment(rawValue: name)
+            #expect(throws: CacheFileError.self, place) { try RepairPlan.make(file, .all) }
+            #expect(throws: CacheFileError.self, place) {
+                try RepairPlan.make(file, .safe, volume: SmallWorld.identity)
+            }
+            var other = SmallWorld.identity
+            other.blockSize *= 2
+            #expect(throws: CacheFileError.self, place) {
+                try RepairPlan.make(file, .all, volume: other)
+            }
+            let plan = try #require(
+                try RepairPlan.make(file, .all, volume: SmallWorld.identity), place)
+            #expect(plan.loss == .suspect, "\(name): \(plan.actions)")
+            #expect(plan.conflictBlocks == truth.granules.count, place)
+            let undo = MemoryFile([])
+            try UndoFile.write(plan, of: file, to: undo).seal(undo)
+            try Repairer.apply(plan, to: file)
+            try expectSound(file, place)
+            let served = try Served(MemoryFile(file.bytes))
+            #expect(served == truth, place)
+            try Repairer.undo(undo, file)
+            #expect(file.bytes == bytes, place)
+        }
+    }
+
+    @Test(
+        "no superblock, and a second damage: refused, or nothing is served that was never written")
+    func withoutSuperblocksDamaged() throws {
+        var random = SeededRandom(seed: testSeed)
+        var (repaired, refused) = (0, 0)
+        for number in 0..<600 {
+            let world = try DamagedWorld(clean: number % 2 == 0, isGrown: number % 3 == 0)
+            var (bytes, what) = world.damaged(&random)
+            for (at, range) in world.superblocks.enumerated() where range.upperBound <= bytes.count
+            {
+                bytes[range.lowerBound + 40 + at] ^= 1
+            }
+            let file = MemoryFile(bytes)
+            let place = Comment(rawValue: "image \(number): \(what)")
+            do {
+                let plan = try RepairPlan.make(file, .all, volume: SmallWorld.identity)
+                try Repairer.apply(try #require(plan), to: file)
+                repaired += 1
+            } catch let error as CacheFileError {
+                #expect(
+                    ["SB_NONE", "SIZE_SHORT"].contains(error.finding.code), "\(place): \(error)")
+                #expect(file.bytes == bytes, place)
+                refused += 1
+                continue
+            }
+            try expectSound(file, place)
+            let served = try Served(MemoryFile(file.bytes))
+            for (block, granules) in served.granules {
+                for (granule, bytes) in granules.enumerated() where bytes != nil && bytes != [] {
+                    // Of a log whose end is damaged nothing tells that it was longer.
+                    let isWritten =
+                        bytes?.allSatisfy { $0 == 0 } == true
+                        || (1...8).contains { Worlds.content(block, granule, $0) == bytes }
+                    #expect(isWritten, "\(place): block \(block)")
+                }
+            }
+        }
+        print("REPAIR without superblocks: repaired=\(repaired) refused=\(refused)")
+        #expect(repaired > 300 && refused > 20)
+    }
+
     private struct Counts {
         var fine = 0
         var repaired = 0
@@ -84,10 +218,13 @@ struct RepairTests {
     func random() throws {
         let seed = testSeed
         var random = SeededRandom(seed: seed)
-        let worlds = try [DamagedWorld(clean: false), DamagedWorld(clean: true)]
+        let worlds = try [
+            DamagedWorld(clean: false), DamagedWorld(clean: true),
+            DamagedWorld(clean: false, isGrown: true),
+        ]
         var counts = Counts()
         for number in 0..<5000 {
-            let world = worlds[number % 2]
+            let world = worlds[number % 3]
             let (bytes, what) = world.damaged(&random)
             let place = Comment(rawValue: "seed \(seed), image \(number): \(what)")
             try check(world, bytes, isSingle: !what.dropFirst(8).contains(","), place, &counts)

@@ -7,9 +7,11 @@ import TestSupport
 enum Worlds {
     /// Blocks 3 dirty and whole, 4 clean, 5 dirty with granule 1 missing but for a patch, 6 in
     /// conflict, 7 clean with a newer granule 1 in the journal (so dirty), 9 and 10 trimmed,
-    /// 12 dirty with an upload announced, 20 dirty and zeros but for granule 0.
-    static func rich(clean: Bool, _ snapshot: (MemoryFile) -> Void = { _ in }) throws -> MemoryFile
-    {
+    /// 12 dirty with an upload announced, 20 dirty and zeros but for granule 0. Maybe with more slots
+    /// than it was made with.
+    static func rich(
+        clean: Bool, isGrown: Bool = false, _ snapshot: (MemoryFile) -> Void = { _ in }
+    ) throws -> MemoryFile {
         let file = try SmallWorld.make()
         let session = try TestSession(file)
         try session.map(3, version: 1)
@@ -20,7 +22,7 @@ enum Worlds {
         try session.map(5, granules: 0..<1, version: 1)
         try session.map(6, version: 2)
         try session.commit()
-        try session.checkpoint()
+        if isGrown { try session.grow(slots: 20) } else { try session.checkpoint() }
         snapshot(file)
         session.patch(5, granule: 1, 100..<300, version: 8)
         session.append(.clean(CleanRecord(slot: session.slot(of: 6), block: 6, .conflict)))

@@ -78,17 +78,17 @@ import VolumeOptions
         #expect(plan.prefix == "a/b/")
         let old = try self.plan("--prefix=a/b/")
         #expect(old.prefix == plan.prefix && old.source == plan.source)
-        #expect(old.bindingText == plan.bindingText)
+        #expect(old.address.name == plan.address.name)
         #expect(try self.plan("--prefix=raw").prefix == "raw")
     }
 
     @Test("the binding does not depend on the way to the bucket")
     func binding() throws {
-        let text = try plan("--prefix=x").bindingText
+        let text = try plan("--prefix=x").address.name.text(blockSize: 4096)
         #expect(text.contains("\nbucket=bkt\nprefix=x\n"))
         let other = try plan("--prefix=x", "--vhost", "--baseURL=http://localhost:9/")
-        #expect(other.bindingText == text)
-        #expect(try plan("--prefix=y").bindingText != text)
+        #expect(other.address.name.text(blockSize: 4096) == text)
+        #expect(try plan("--prefix=y").address.name.text(blockSize: 4096) != text)
     }
 
     @Test("the key comes from the options or from the access file")

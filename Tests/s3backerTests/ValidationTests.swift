@@ -180,7 +180,7 @@ final class Playground {
     func binding() throws {
         let plan = try plan(with: "--prefix=pp", "--blockSize=64k")
         #expect(
-            plan.bindingText == """
+            plan.address.name.text(blockSize: plan.blockSize) == """
                 s3backer-binding-1
                 bucket=file://\(place.store)
                 prefix=pp

@@ -63,8 +63,7 @@ struct Compare: Command {
         if test { try validation.refuseAll() }
         let plan = try validation.plan(ask: Password.ask)
         let sb = subject.recovered.superblock
-        let text = Array(address.bindingText(blockSize: Int(sb.blockSize)).utf8)
-        guard text.withUnsafeBytes({ Digest.sha256($0) }) == sb.binding else {
+        guard address.name.binding(blockSize: Int(sb.blockSize)) == sb.binding else {
             throw StartupError(
                 "BIND_MISMATCH: \(subject.path) was made for another volume than "
                     + address.description)

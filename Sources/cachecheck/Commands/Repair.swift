@@ -1,6 +1,7 @@
 import ArgumentParser
 import CacheFile
 import FileIO
+import VolumeOptions
 
 /// How to be asked, and the name of the undo file, for the commands that write over what is there.
 struct WritingOptions: ParsableArguments {
@@ -27,11 +28,14 @@ struct Repair: Command {
             is given up; what the damage has taken is said. Blocks that may be older than they seem \
             become conflicts: they are kept, and the mount does not upload them before \
             --resolveConflicts decides. What is overwritten is in an undo file, with which "undo" \
-            brings back the file as it was. Cut short, the file is refused by mounts until then.
+            brings back the file as it was. Cut short, the file is refused by mounts until then. \
+            Where no superblock is left, --all wants to know the volume: --volume, --size and \
+            --blockSize, as the mount has them.
             """)
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var writing: WritingOptions
+    @OptionGroup(title: "The volume, where no superblock is left") var lost: LostVolumeOptions
 
     @Flag(name: .long, help: "Decide nothing that cannot be known (default).")
     var safe = false
@@ -54,6 +58,11 @@ struct Repair: Command {
     }
 
     private func repair() throws(Failure) -> Int32 {
+        let volume: VolumeIdentity?
+        do throws(StartupError) { volume = try lost.identity() } catch {
+            throw Failure(
+                kind: "usage", message: Text.safe(error.message), remedy: "nothing was changed")
+        }
         let file: any FileIO
         if writing.dryRun {
             let opened = try OpenFile(common.file)
@@ -66,7 +75,7 @@ struct Repair: Command {
         do throws(CacheFileError) {
             // What a kill left in the page cache is part of what is repaired.
             if !writing.dryRun { try Self.flush(file) }
-            plan = try RepairPlan.make(file, all ? .all : .safe)
+            plan = try RepairPlan.make(file, all ? .all : .safe, volume: volume)
         } catch {
             if let failure = Failure(error, common.file) { throw failure }
             let finding = error.finding
