@@ -17,12 +17,12 @@ import Testing
         let objects: BucketObjects
 
         init(
-            timeoutMs: Int = 10_000, pauseMs: Int = 20, sumMs: Int = 2000,
+            timeoutMs: Int = 10_000, pauseMs: Int = 20, sumMs: Int = 2000, isV6: Bool = false,
             logger: Logger = Logger(label: "test"),
             configure: (inout S3Configuration) -> Void = { _ in },
             _ answer: @escaping @Sendable (Int, StubServer.Request) -> StubServer.Answer
         ) throws {
-            stub = try StubServer(answer)
+            stub = try StubServer(isV6: isV6, answer)
             let endpoint = try S3Endpoint(
                 baseURL: stub.url, bucket: "bkt", region: "us-east-1", isVirtualHosted: false)
             var configuration = S3Configuration(
