@@ -99,6 +99,54 @@ import Testing
             puts.count == 4 && puts.allSatisfy { $0.body == [UInt8](repeating: 7, count: 4096) })
     }
 
+    /// Passes only while somebody waits.
+    private final class StillTime: Sendable {
+        let nowNs = Locked<UInt64>(0)
+
+        var time: ClientTime {
+            ClientTime(
+                nowNs: { self.nowNs.withLock { $0 } },
+                sleep: { until in self.nowNs.withLock { $0 = max($0, until) } })
+        }
+    }
+
+    @Test("all connections together stay within a limit", arguments: ["PUT", "GET"])
+    func limitOfAll(method: String) throws {
+        let count = 4
+        let arrived = Locked(0)
+        let still = StillTime()
+        let setup = try ClientTests.Setup(
+            time: still.time,
+            configure: {
+                if method == "PUT" { $0.transport.uploadSpeedMax = 1 << 20 }
+                if method == "GET" { $0.transport.downloadSpeedMax = 1 << 20 }
+            }
+        ) { _, _ in
+            // Nobody is answered before all are there: each has a connection of its own.
+            arrived.withLock { $0 += 1 }
+            try? waitFor("the others") { arrived.withLock { $0 } == count }
+            return ClientTests.block()
+        }
+        let store = setup.store
+        let workers = (0..<count).map { number in
+            Worker(name: "client") {
+                var bytes = Self.good
+                if method == "PUT" {
+                    _ = try? bytes.withUnsafeBytes { try store.put(UInt64(number), $0) }
+                } else {
+                    _ = try? bytes.withUnsafeMutableBytes {
+                        try store.get(UInt64(number), into: $0)
+                    }
+                }
+            }
+        }
+        for worker in workers { worker.join() }
+        #expect(setup.stub.requests.map(\.method) == Array(repeating: method, count: count))
+        #expect(Set(setup.stub.requests.map(\.connection)).count == count)
+        // The last one waited until the others had had their time: 1/256 s for 4 KiB.
+        #expect(still.nowNs.withLock { $0 } == UInt64(count - 1) * 1_000_000_000 / 256)
+    }
+
     @Test("packets are marked with the type of service", arguments: [false, true])
     func typeOfService(isV6: Bool) throws {
         // Not every machine has IPv6.
