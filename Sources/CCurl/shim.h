@@ -37,11 +37,12 @@ static inline CURLcode ccurl_set_progress(CURL *handle, ccurl_progress_callback 
 }
 
 // Marks every packet of a new connection. Where that is not possible the connection is used without.
+// A socket of IPv6 takes the first as well, which does nothing for packets of IPv6.
 static inline int ccurl_mark(void *tos, curl_socket_t socket, curlsocktype purpose) {
     (void)purpose;
     int value = *(const int *)tos;
-    if (setsockopt(socket, IPPROTO_IP, IP_TOS, &value, sizeof value) != 0)
-        (void)setsockopt(socket, IPPROTO_IPV6, IPV6_TCLASS, &value, sizeof value);
+    (void)setsockopt(socket, IPPROTO_IP, IP_TOS, &value, sizeof value);
+    (void)setsockopt(socket, IPPROTO_IPV6, IPV6_TCLASS, &value, sizeof value);
     return CURL_SOCKOPT_OK;
 }
 

@@ -32,9 +32,13 @@ public enum CredentialsService: Sendable, Equatable {
     }
 
     /// A key that is fetched when it is needed first, and renewed in the background.
-    public func source(userAgent: String, logger: Logger) -> ExpiringCredentials {
+    ///
+    /// - Parameter now: Seconds since 1970.
+    public func source(
+        userAgent: String, logger: Logger, now: @escaping @Sendable () -> Int = { time(nil) }
+    ) -> ExpiringCredentials {
         ExpiringCredentials(
-            logger: logger, now: { time(nil) },
+            logger: logger, now: now,
             inBackground: { Worker(name: "credentials", $0).detach() },
             fetch: { () throws(S3Error) in try fetch(userAgent: userAgent) })
     }

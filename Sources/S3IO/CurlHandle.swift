@@ -140,7 +140,11 @@ final class CurlHandle: @unchecked Sendable {
             set(CURLOPT_SSL_VERIFYPEER, 0)
             set(CURLOPT_SSL_VERIFYHOST, 0)
         }
-        if let file = options.authoritiesFile { _ = ccurl_set_text(handle, CURLOPT_CAINFO, file) }
+        if let file = options.authoritiesFile {
+            _ = ccurl_set_text(handle, CURLOPT_CAINFO, file)
+            // Else the system's directory would be looked into as well.
+            _ = ccurl_set_text(handle, CURLOPT_CAPATH, nil)
+        }
         if options.isDirect { _ = ccurl_set_text(handle, CURLOPT_PROXY, "") }
         if options.typeOfService != nil { _ = ccurl_set_tos(handle, typeOfService) }
         _ = ccurl_limit_protocols(handle)

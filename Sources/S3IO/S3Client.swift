@@ -1,7 +1,6 @@
 import BlockStore
 import CCurl
 import FileIO
-import Glibc
 import Logging
 
 /// Sends requests: signs, retries, explains. Calls may come from any thread and block.
@@ -18,6 +17,7 @@ public final class S3Client: Sendable {
 
     private let signer: Signer
     private let clock: ServerClock
+    private let time: ClientTime
     private let tags = EntityTagKind()
     private let logger: Logger
     private let pool = CurlPool()
@@ -26,15 +26,23 @@ public final class S3Client: Sendable {
     private let cancelFlag = CancelFlag()
 
     private static let shortAttempts = 3
-    private static let pollMs = 50
+    private static let pollNs: UInt64 = 50_000_000
     /// How many times longer the first pause is when a server asks for less.
     private static let slowDownFactor = 4
 
     /// - Parameter source: Gives the key, if it is not the one of the configuration.
-    public init(
+    public convenience init(
         _ configuration: S3Configuration, source: (any CredentialsSource)? = nil, logger: Logger
     ) {
+        self.init(configuration, source: source, logger: logger, time: .machine)
+    }
+
+    package init(
+        _ configuration: S3Configuration, source: (any CredentialsSource)?, logger: Logger,
+        time: ClientTime
+    ) {
         self.configuration = configuration
+        self.time = time
         self.logger = logger
         signer = Signer(
             configuration.endpoint, configuration.signatureVersion,
@@ -55,11 +63,11 @@ public final class S3Client: Sendable {
         var pauses = RetryPauses(
             initialMs: configuration.initialRetryPauseMs, sumMs: configuration.maxRetryPauseMs)
         let limitMs = configuration.transport.timeoutMs
-        let deadlineMs = Monotonic.nowMs + UInt64(limitMs)
+        let deadlineMs = time.nowMs + UInt64(limitMs)
         var attempt = 1
         var isUnanswered = false
         while true {
-            let left = Int(deadlineMs) - Int(Monotonic.nowMs)
+            let left = Int(deadlineMs) - Int(time.nowMs)
             let timeoutMs = patience == .short ? left : limitMs
             do throws(S3Error) {
                 var response = try explained(request, what, timeoutMs: timeoutMs)
@@ -77,7 +85,7 @@ public final class S3Client: Sendable {
                 if patience == .short {
                     let mayRetry =
                         attempt < Self.shortAttempts
-                        && Monotonic.nowMs + UInt64(pause) + 1 < deadlineMs
+                        && time.nowMs + UInt64(pause) + 1 < deadlineMs
                     if !mayRetry { throw gaveUp(error, what, attempt) }
                     logger.debug("\(error.message)")
                 } else {
@@ -85,7 +93,7 @@ public final class S3Client: Sendable {
                 }
                 attempt += 1
                 logger.debug("retrying query (attempt #\(attempt)): \(what)")
-                try wait(until: Monotonic.nowNs + UInt64(pause) * 1_000_000, request, what)
+                try wait(until: time.nowNs() + UInt64(pause) * 1_000_000, request, what)
             }
         }
     }
@@ -106,9 +114,9 @@ public final class S3Client: Sendable {
             if cancelFlag.isSet || request.cancel?.isSet == true {
                 throw S3Error(.cancelled, "\(what) was given up")
             }
-            let now = Monotonic.nowNs
+            let now = time.nowNs()
             if now >= ns { return }
-            usleep(UInt32(min((ns - now) / 1000 + 1, UInt64(Self.pollMs) * 1000)))
+            time.sleep(min(ns, now + Self.pollNs))
         }
     }
 
@@ -209,10 +217,10 @@ public final class S3Client: Sendable {
     private func waitForTurn(_ request: S3Request, _ what: String) throws(S3Error) {
         var start: UInt64 = 0
         if let uploads, let count = request.body?.count, count > 0 {
-            start = uploads.turn(bytes: count, nowNs: Monotonic.nowNs)
+            start = uploads.turn(bytes: count, nowNs: time.nowNs())
         }
         if let downloads, let count = request.target?.count {
-            start = max(start, downloads.turn(bytes: count, nowNs: Monotonic.nowNs))
+            start = max(start, downloads.turn(bytes: count, nowNs: time.nowNs()))
         }
         try wait(until: start, request, what)
     }

@@ -160,15 +160,41 @@ package struct AccessValidation {
         let full = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
         let url: String
         if let path = environment[relative] {
+            guard path.hasPrefix("/") else {
+                throw StartupError("\(relative)=\(path): must be a path, /...")
+            }
             url = try plain(CredentialsService.containerEndpoint + path, relative)
         } else if let text = environment[full] {
             url = try plain(text, full)
+            guard url.hasPrefix("https://") || Self.isNear(url) else {
+                throw StartupError(
+                    "\(full)=\(url): http:// is only for this machine and the services of ECS "
+                        + "and EKS; use https://")
+            }
         } else {
             throw StartupError("--accessContainer: neither \(relative) nor \(full) is set")
         }
         return .container(
             url: url, authorization: environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"],
             authorizationFile: environment["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"])
+    }
+
+    /// Besides 127.0.0.0/8: who may be told the token, and asked for the key, without TLS.
+    private static let near = [
+        "localhost", "[::1]", "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]",
+    ]
+
+    /// Names are not looked up: they could mean another host a moment later.
+    private static func isNear(_ url: String) -> Bool {
+        var host = url.dropFirst("http://".count).prefix { !"/?#".contains($0) }.lowercased()
+        if let colon = host.lastIndex(of: ":"),
+            host[colon...].dropFirst().utf8.allSatisfy({ (0x30...0x39).contains($0) })
+        {
+            host.removeSubrange(colon...)
+        }
+        var address = in_addr()
+        return near.contains(host)
+            || (host.hasPrefix("127.") && inet_pton(AF_INET, host, &address) == 1)
     }
 
     private func plain(_ url: String, _ name: String) throws(StartupError) -> String {

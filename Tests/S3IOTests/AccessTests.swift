@@ -220,22 +220,39 @@ import Testing
 
     @Test("a request that is refused because the key has ended gets a new one at once")
     func expired() throws {
-        let stub = try StubServer { number, _ in
+        let setup = try ClientTests.Setup(source: World(lifetime: 3600).source()) { number, _ in
             number == 0
                 ? .status(400, "<Error><Code>ExpiredToken</Code></Error>") : ClientTests.block()
         }
-        defer { stub.stop() }
-        let world = World(lifetime: 3600)
-        let endpoint = try S3Endpoint(
-            baseURL: stub.url, bucket: "b", region: "us-east-1", isVirtualHosted: false)
-        let client = S3Client(
-            S3Configuration(endpoint: endpoint, credentials: nil), source: world.source(),
-            logger: Self.quiet)
-        let store = S3Store(
-            client: client, prefix: "", blockSize: ClientTests.blockSize, blockCount: 4)
-        var target = [UInt8](repeating: 0, count: ClientTests.blockSize)
-        #expect(try target.withUnsafeMutableBytes { try store.get(1, into: $0) } == .tag("t"))
-        let used = stub.requests.map { $0.headers["authorization"] ?? "" }
+        #expect(try setup.get() == .tag("t"))
+        let used = setup.stub.requests.map { $0.headers["authorization"] ?? "" }
         #expect(used.count == 2 && used[0].contains("=id1/") && used[1].contains("=id2/"))
+    }
+
+    @Test("requests use the key of a container, and a new one well before it ends")
+    func containerInUse() throws {
+        let end = try #require(S3Date.seconds("2030-01-02T03:04:05Z"))
+        let service = try StubServer { number, _ in
+            .status(200, Self.document.replacingOccurrences(of: "\"ID\"", with: "\"ID\(number)\""))
+        }
+        defer { service.stop() }
+        let now = Locked(end - 3600)
+        let container = CredentialsService.container(
+            url: service.url, authorization: "secret", authorizationFile: nil)
+        let source = container.source(
+            userAgent: "test", logger: Self.quiet, now: { now.withLock { $0 } })
+        let setup = try ClientTests.Setup(source: source) { _, _ in ClientTests.block() }
+        _ = try setup.get()
+        _ = try setup.get()
+        now.withLock { $0 = end - 15 * 60 }
+        // This one begins the renewal, and does not wait for it.
+        _ = try setup.get()
+        try waitFor("the new key") { try source.current()?.accessID == "ID1" }
+        _ = try setup.put()
+        let used = setup.stub.requests.map { $0.headers["authorization"] ?? "" }
+        #expect(used.map { $0.contains("Credential=ID0/") } == [true, true, true, false])
+        #expect(used.last?.contains("Credential=ID1/") == true)
+        #expect(setup.stub.requests.allSatisfy { $0.headers["x-amz-security-token"] == "TOKEN" })
+        #expect(service.requests.map { $0.headers["authorization"] } == ["secret", "secret"])
     }
 }

@@ -17,12 +17,13 @@ import Testing
         let objects: BucketObjects
 
         init(
-            timeoutMs: Int = 10_000, pauseMs: Int = 20, sumMs: Int = 2000,
-            logger: Logger = Logger(label: "test"),
+            timeoutMs: Int = 10_000, pauseMs: Int = 20, sumMs: Int = 2000, isV6: Bool = false,
+            logger: Logger = Logger(label: "test"), source: (any CredentialsSource)? = nil,
+            time: ClientTime = .machine,
             configure: (inout S3Configuration) -> Void = { _ in },
             _ answer: @escaping @Sendable (Int, StubServer.Request) -> StubServer.Answer
         ) throws {
-            stub = try StubServer(answer)
+            stub = try StubServer(isV6: isV6, answer)
             let endpoint = try S3Endpoint(
                 baseURL: stub.url, bucket: "bkt", region: "us-east-1", isVirtualHosted: false)
             var configuration = S3Configuration(
@@ -31,7 +32,7 @@ import Testing
             configuration.initialRetryPauseMs = pauseMs
             configuration.maxRetryPauseMs = sumMs
             configure(&configuration)
-            client = S3Client(configuration, logger: logger)
+            client = S3Client(configuration, source: source, logger: logger, time: time)
             store = S3Store(
                 client: client, prefix: "p/", blockSize: ClientTests.blockSize, blockCount: 16)
             objects = BucketObjects(client: client, prefix: "p/")

@@ -99,6 +99,89 @@ import Testing
             puts.count == 4 && puts.allSatisfy { $0.body == [UInt8](repeating: 7, count: 4096) })
     }
 
+    /// Passes only while somebody waits.
+    private final class StillTime: Sendable {
+        let nowNs = Locked<UInt64>(0)
+
+        var time: ClientTime {
+            ClientTime(
+                nowNs: { self.nowNs.withLock { $0 } },
+                sleep: { until in self.nowNs.withLock { $0 = max($0, until) } })
+        }
+    }
+
+    @Test("all connections together stay within a limit", arguments: ["PUT", "GET"])
+    func limitOfAll(method: String) throws {
+        let count = 4
+        let arrived = Locked(0)
+        let still = StillTime()
+        let setup = try ClientTests.Setup(
+            time: still.time,
+            configure: {
+                if method == "PUT" { $0.transport.uploadSpeedMax = 1 << 20 }
+                if method == "GET" { $0.transport.downloadSpeedMax = 1 << 20 }
+            }
+        ) { _, _ in
+            // Nobody is answered before all are there: each has a connection of its own.
+            arrived.withLock { $0 += 1 }
+            try? waitFor("the others") { arrived.withLock { $0 } == count }
+            return ClientTests.block()
+        }
+        let store = setup.store
+        let workers = (0..<count).map { number in
+            Worker(name: "client") {
+                var bytes = Self.good
+                if method == "PUT" {
+                    _ = try? bytes.withUnsafeBytes { try store.put(UInt64(number), $0) }
+                } else {
+                    _ = try? bytes.withUnsafeMutableBytes {
+                        try store.get(UInt64(number), into: $0)
+                    }
+                }
+            }
+        }
+        for worker in workers { worker.join() }
+        #expect(setup.stub.requests.map(\.method) == Array(repeating: method, count: count))
+        #expect(Set(setup.stub.requests.map(\.connection)).count == count)
+        // The last one waited until the others had had their time: 1/256 s for 4 KiB.
+        #expect(still.nowNs.withLock { $0 } == UInt64(count - 1) * 1_000_000_000 / 256)
+    }
+
+    @Test("packets are marked with the type of service", arguments: [false, true])
+    func typeOfService(isV6: Bool) throws {
+        // Not every machine has IPv6.
+        if isV6, (try? ListeningSocket(isV6: true).close()) == nil { return }
+        for value in [nil, 0x10, 0xb8] {
+            let setup = try ClientTests.Setup(
+                isV6: isV6, configure: { $0.transport.typeOfService = value }
+            ) { _, _ in ClientTests.block() }
+            _ = try setup.get()
+            #expect(setup.stub.requests.map(\.typeOfService) == [value ?? 0])
+        }
+    }
+
+    @Test("TLS begins with the offer of HTTP/1.1 and nothing else")
+    func noHTTP2() throws {
+        let listener = try ListeningSocket()
+        let hello = Locked<[UInt8]>([])
+        Worker(name: "server") {
+            let bytes = listener.firstBytes()
+            listener.close()
+            hello.withLock { $0 = bytes }
+        }.detach()
+        let endpoint = try S3Endpoint(
+            baseURL: "https://127.0.0.1:\(listener.port)/", bucket: "bkt", region: "us-east-1",
+            isVirtualHosted: false)
+        let setup = try ClientTests.Setup(
+            sumMs: 0, configure: { $0.endpoint = endpoint }
+        ) { _, _ in .silence }
+        _ = try setup.getError()
+        try waitFor("the hello") { hello.withLock { !$0.isEmpty } }
+        // Application-Layer Protocol Negotiation (RFC 7301): number 16, three lengths, the names.
+        let offer = [0, 16, 0, 11, 0, 9, 8] + Array("http/1.1".utf8)
+        #expect(Data(hello.withLock { $0 }).range(of: Data(offer)) != nil)
+    }
+
     @Test("one handle takes every method in any order")
     func methods() throws {
         let setup = try setup { _ in }

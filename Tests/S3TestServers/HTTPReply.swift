@@ -65,6 +65,13 @@ func loopback(_ port: UInt16) -> sockaddr_in {
     return address
 }
 
+private func loopbackV6() -> sockaddr_in6 {
+    var address = sockaddr_in6()
+    address.sin6_family = sa_family_t(AF_INET6)
+    address.sin6_addr = in6addr_loopback
+    return address
+}
+
 /// Returns how many bytes were sent before the other side had enough.
 @discardableResult
 func sendAll(_ fd: Int32, _ bytes: [UInt8]) -> Int {
@@ -83,20 +90,56 @@ func sendAll(_ fd: Int32, _ bytes: [UInt8]) -> Int {
 public final class ListeningSocket: Sendable {
     public let port: UInt16
     let fd: Int32
+    private let isV6: Bool
 
-    public init() throws {
-        fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = loopback(0)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let fd = fd
-        let isBound = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(fd, $0, length) == 0 && listen(fd, 64) == 0
-                    && getsockname(fd, $0, &length) == 0
-            }
+    /// - Parameter isV6: On `::1` instead.
+    public init(isV6: Bool = false) throws {
+        self.isV6 = isV6
+        fd = socket(isV6 ? AF_INET6 : AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        // What packets are marked with is kept for `typeOfService`.
+        var one: Int32 = 1
+        setsockopt(
+            fd, Int32(isV6 ? IPPROTO_IPV6 : IPPROTO_IP), isV6 ? IPV6_RECVTCLASS : IP_RECVTOS, &one,
+            socklen_t(MemoryLayout<Int32>.size))
+        let bound = isV6 ? Self.bind(fd, loopbackV6()) : Self.bind(fd, loopback(0))
+        guard let bound else { throw TestServer.Failure(description: "cannot listen") }
+        port = bound
+    }
+
+    /// - Returns: The port; nil: cannot listen.
+    private static func bind<Address>(_ fd: Int32, _ address: Address) -> UInt16? {
+        var address = address
+        var length = socklen_t(MemoryLayout<Address>.size)
+        return withUnsafeMutableBytes(of: &address) { bytes in
+            let start = bytes.assumingMemoryBound(to: sockaddr.self).baseAddress
+            guard let start, Glibc.bind(fd, start, length) == 0, listen(fd, 64) == 0,
+                getsockname(fd, start, &length) == 0
+            else { return nil }
+            // At the same place in both kinds of addresses.
+            return UInt16(bigEndian: bytes.load(fromByteOffset: 2, as: UInt16.self))
         }
-        guard isBound else { throw TestServer.Failure(description: "cannot listen") }
-        port = UInt16(bigEndian: address.sin_port)
+    }
+
+    /// What the packets of a connection that was taken are marked with; nil: the kernel did not say.
+    func typeOfService(of connection: Int32) -> Int? {
+        var message = [Int32](repeating: 0, count: 16)
+        var length = socklen_t(MemoryLayout<Int32>.size * message.count)
+        let result =
+            isV6
+            ? getsockopt(
+                connection, Int32(IPPROTO_IPV6), IPV6_2292PKTOPTIONS, &message, &length)
+            : getsockopt(connection, Int32(IPPROTO_IP), IP_PKTOPTIONS, &message, &length)
+        // The head of a control message is 16 bytes long; then comes the value.
+        return result == 0 && length >= 20 ? Int(message[4]) : nil
+    }
+
+    /// Takes one connection, reads what comes first, and closes it.
+    public func firstBytes() -> [UInt8] {
+        let connection = accept(fd, nil, nil)
+        defer { Glibc.close(connection) }
+        var bytes = [UInt8](repeating: 0, count: 65536)
+        let count = read(connection, &bytes, bytes.count)
+        return Array(bytes[..<max(0, count)])
     }
 
     private let isOpen = Mutex(true)

@@ -14,6 +14,8 @@ public final class StubServer: Sendable {
         public var time: Double
         /// 0-based number of the connection it came on.
         public var connection: Int
+        /// What the packets of that connection were marked with, `IP_TOS` or `IPV6_TCLASS`.
+        public var typeOfService: Int?
     }
 
     public enum Answer: Sendable {
@@ -30,7 +32,7 @@ public final class StubServer: Sendable {
     }
 
     public let port: UInt16
-    public var url: String { "http://127.0.0.1:\(port)/" }
+    public let url: String
 
     private let listener: ListeningSocket
     private let seen = Mutex<[Request]>([])
@@ -38,10 +40,15 @@ public final class StubServer: Sendable {
     private let hostileBytes = Mutex<[Int]>([])
     private let answer: @Sendable (Int, Request) -> Answer
 
-    /// - Parameter answer: Called with the 0-based number of the request.
-    public init(_ answer: @escaping @Sendable (Int, Request) -> Answer) throws {
-        listener = try ListeningSocket()
+    /// - Parameters:
+    ///   - isV6: On `::1` instead of `127.0.0.1`.
+    ///   - answer: Called with the 0-based number of the request.
+    public init(
+        isV6: Bool = false, _ answer: @escaping @Sendable (Int, Request) -> Answer
+    ) throws {
+        listener = try ListeningSocket(isV6: isV6)
         port = listener.port
+        url = "http://\(isV6 ? "[::1]" : "127.0.0.1"):\(port)/"
         self.answer = answer
         Thread.detachNewThread { [self] in acceptAll() }
     }
@@ -118,7 +125,7 @@ public final class StubServer: Sendable {
                     return Request(
                         method: words[0], path: words.count > 1 ? words[1] : "", headers: headers,
                         body: body, time: ProcessInfo.processInfo.systemUptime,
-                        connection: connection)
+                        connection: connection, typeOfService: listener.typeOfService(of: fd))
                 }
             }
             let got = read(fd, &chunk, chunk.count)

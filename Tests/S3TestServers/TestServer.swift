@@ -2,7 +2,7 @@ import Foundation
 
 /// An S3 server of somebody else, on a port of 127.0.0.1 that the kernel chose.
 public final class TestServer: @unchecked Sendable {
-    /// `http://127.0.0.1:PORT/`
+    /// `http://127.0.0.1:PORT/`, or the same with https
     public let url: String
     public let port: UInt16
     public let accessID: String
@@ -18,16 +18,16 @@ public final class TestServer: @unchecked Sendable {
 
     private init(
         _ program: String, _ arguments: [String], environment: [String: String] = [:],
-        accessID: String, accessKey: String, directory: String = ""
+        accessID: String, accessKey: String, directory: String = "", scheme: String = "http"
     ) throws {
         self.accessID = accessID
         self.accessKey = accessKey
         self.directory = directory
         process = try ServerProcess(
             program, arguments, environment: environment,
-            marks: ["Running on http://127.0.0.1:", "[http://127.0.0.1:"])
+            marks: ["Running on http://127.0.0.1:", "[\(scheme)://127.0.0.1:"])
         port = process.port
-        url = "http://127.0.0.1:\(port)/"
+        url = "\(scheme)://127.0.0.1:\(port)/"
     }
 
     deinit { stop() }
@@ -81,19 +81,25 @@ public final class TestServer: @unchecked Sendable {
     }
 
     /// rclone checks signatures, and keeps objects as files.
-    public static func rclone(buckets: [String]) throws -> TestServer {
+    ///
+    /// - Parameter certificate: With TLS, and this certificate.
+    public static func rclone(
+        buckets: [String], certificate: TestAuthority.Certificate? = nil
+    ) throws -> TestServer {
         let directory = NSTemporaryDirectory() + "s3rclone-\(UUID().uuidString)"
         for bucket in buckets {
             try FileManager.default.createDirectory(
                 atPath: directory + "/" + bucket, withIntermediateDirectories: true)
         }
+        let tls = certificate.map { ["--cert", $0.path, "--key", $0.keyPath] } ?? []
         return try TestServer(
             "rclone",
             [
                 "serve", "s3", "--config", "/dev/null", "--addr", "127.0.0.1:0", "--auth-key",
-                "AKIDEXAMPLE,SECRETEXAMPLE", directory,
-            ],
-            accessID: "AKIDEXAMPLE", accessKey: "SECRETEXAMPLE", directory: directory)
+                "AKIDEXAMPLE,SECRETEXAMPLE",
+            ] + tls + [directory],
+            accessID: "AKIDEXAMPLE", accessKey: "SECRETEXAMPLE", directory: directory,
+            scheme: certificate == nil ? "http" : "https")
     }
 
     /// Takes over the process of `other`, with a key.

@@ -201,6 +201,45 @@ import VolumeOptions
         }
     }
 
+    @Test(
+        "a container's service is asked with TLS, or where nobody else can listen",
+        arguments: [
+            ("https://anywhere.test/x", true), ("http://127.0.0.1:80/x", true),
+            ("http://127.9.9.9", true), ("http://localhost/x", true), ("http://[::1]:80/x", true),
+            ("http://169.254.170.2/x", true), ("http://169.254.170.23/v1/x", true),
+            ("http://[fd00:ec2::23]/v1/x", true), ("http://anywhere.test/x", false),
+            ("http://127.0.0.1.test/x", false), ("http://127.0.0.1:x@anywhere.test/", false),
+            ("http://localhost:80@anywhere.test/", false), ("http://128.0.0.1/", false),
+            ("http://[::2]/", false), ("http://[::1]x/", false), ("http:///", false),
+            ("http://anywhere.test?@127.0.0.1/", false), ("ftp://127.0.0.1/", false),
+        ])
+    func containerURL(url: String, isFine: Bool) throws {
+        let name = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+        func service() throws -> CredentialsService? {
+            try bucket(["--accessContainer"], variables: [name: url]).credentialsService
+        }
+        if isFine {
+            #expect(
+                try service()
+                    == .container(url: url, authorization: nil, authorizationFile: nil))
+        } else {
+            let error = try #require(throws: StartupError.self) { try service() }
+            #expect(error.message.hasPrefix("\(name)=\(url): "))
+            #expect(error.message.contains("https://"))
+        }
+    }
+
+    @Test("a relative URI of a container is a path, and cannot name another host")
+    func containerPath() throws {
+        let name = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+        for path in ["@anywhere.test/", ".test/", "v2/x"] {
+            let error = try #require(throws: StartupError.self) {
+                try bucket(["--accessContainer"], variables: [name: path])
+            }
+            #expect(error.message == "\(name)=\(path): must be a path, /...")
+        }
+    }
+
     @Test("how connections are made")
     func transport() throws {
         let plain = try bucket().transport
