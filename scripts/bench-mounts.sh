@@ -3,6 +3,7 @@
 
 : "${size_mb:?}" "${seconds:?}" "${delay_ms:?}" "${top:?}" "${jobs[*]:?}"
 block_kb=64
+bucket=$top/s3/bucket
 # What a program is started through.
 wrapped=()
 
@@ -68,25 +69,21 @@ end_mount() { # directory seconds
     wait "$pid" 2>/dev/null || true
 }
 
-# MARK: Blocks in a directory
+# MARK: Warm
 
-measure_directory() { # job side
+# Every block is in the cache and in the bucket.
+measure_warm() { # job side
     local job=$1 side=$2 dir pid
     if [ "$side" = disk ]; then
         [ ! -e "Benchmarks/disk-$job.fio" ] || measure_disk "$job"
         return
     fi
     dir=$(mktemp -d "$top/run.XXXXXX")
-    mkdir "$dir/store" "$dir/mnt"
+    mkdir "$dir/mnt"
     if [ "$side" = null ]; then
         start_mount "$dir" "$NULLMOUNT" $((size_mb << 20)) "$dir/mnt"
     else
-        start_mount "$dir" "$(name_of "$side")" -f --test "$dir/store" "$dir/mnt" \
-            "--size=${size_mb}m" "--blockSize=${block_kb}k" "--blockCacheFile=$dir/cache" \
-            "--blockCacheSize=$((size_mb * 1024 / block_kb))"
-        # In its test mode s3backer 1.5.4 sleeps up to 200 ms in every access to the store. With
-        # every block in the cache none of these is in the way of a request; only uploads go on
-        # behind.
+        start_s3_mount "$dir" "$side" "--blockCacheSize=$((size_mb * 1024 / block_kb))"
         fio_run prefill "$dir/mnt/file" "$dir/prefill.json"
         within 120 everything_uploaded "$dir/mnt" || fail "$side does not finish uploading"
     fi
@@ -94,7 +91,7 @@ measure_directory() { # job side
     note_fio "$job" "$side" "$dir/result.json"
     # What it still has to upload is of no interest.
     end_mount "$dir" 2
-    rm -rf "$dir"
+    rm -rf "$dir" "$bucket/$(basename "$dir")"
 }
 
 measure_disk() { # job
@@ -107,7 +104,7 @@ measure_disk() { # job
     rm -rf "$dir"
 }
 
-# MARK: Blocks in a bucket
+# MARK: Bucket
 
 # The port in the log of the S3 server, as soon as it is there.
 s3_port() { sed -n 's|.*\[http://127\.0\.0\.1:\([0-9]*\)/\].*|\1|p' "$top/rclone.log" | head -n 1; }
@@ -116,7 +113,10 @@ s3_listens() { [ -n "$(s3_port)" ]; }
 # Starts the server, and the network in between; sets `s3_url`.
 start_s3() {
     local port
-    mkdir -p "$top/s3/bucket"
+    # In memory: the disk of the cache file has enough to do.
+    mkdir "$top/s3"
+    mount -t tmpfs tmpfs "$top/s3" || fail "cannot mount a tmpfs"
+    mkdir "$bucket"
     "$RCLONE" serve s3 --config /dev/null --addr 127.0.0.1:0 --auth-key BENCHID,BENCHKEY \
         "$top/s3" >"$top/rclone.log" 2>&1 &
     # Its end is not worth a message.
@@ -145,8 +145,10 @@ start_s3_mount() { # directory side options...; through the program `wrapped` sa
         "--prefix=$(basename "$dir")/" "--blockCacheFile=$dir/cache" "$@" bucket "$dir/mnt"
 }
 
+# MARK: Cold
+
 # One volume: written and uploaded, then read by mounts whose cache is empty.
-measure_s3() { # side
+measure_cold() { # side
     local side=$1 job dir pid begun cpu us
     dir=$(mktemp -d "$top/run.XXXXXX")
     mkdir "$dir/mnt"
@@ -168,5 +170,5 @@ measure_s3() { # side
             note s3-read-cpu "$side" s/GB "$(awk "BEGIN { print $cpu / ($size_mb * 1048.576) }")"
         end_mount "$dir" 60
     done
-    rm -rf "$dir" "$top/s3/bucket/$(basename "$dir")"
+    rm -rf "$dir" "$bucket/$(basename "$dir")"
 }

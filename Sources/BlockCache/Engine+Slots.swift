@@ -70,8 +70,12 @@ extension Engine {
     /// the disk of the cache file flush all the time.
     var evictedTogether: Int { max(1, min(usableSlots / 6, reserveMax)) }
 
-    /// A cache that has just a slot for every block of the disk is to hold nearly all of them.
-    private var reserveMax: Int { UInt64(usableSlots) >= geometry.volumeBlocks ? 64 : 1024 }
+    /// A cache that has just a slot for every block of the disk is to hold nearly all of them; the
+    /// spare ones of a larger one are all for those who write.
+    private var reserveMax: Int {
+        let spare = usableSlots - Int(geometry.volumeBlocks)
+        return spare < 0 ? 1024 : max(64, spare)
+    }
 
     /// Keeps a few slots free, and serves those who wait for one.
     func pumpSlots() {

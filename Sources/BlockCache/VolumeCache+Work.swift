@@ -78,7 +78,7 @@ extension VolumeCache {
             }
             return event { $0.flushed(error) }
         case .writeSlot(let write):
-            let error = put(write.writes, waits: false)
+            let error = put(write.writes, writtenSlots)
             return event { $0.slotWritten(write, error) }
         case .read(let task):
             runner.run(task.plan)
@@ -86,11 +86,11 @@ extension VolumeCache {
         case .destage(let task):
             runner.run(task.plan)
             let isGood = task.plan.error == nil && task.plan.badGranules.isEmpty
-            let error = isGood ? put(task.writes, waits: true) : nil
+            let error = isGood ? put(task.writes, destagedSlots) : nil
             return event { $0.destaged(task, error) }
         case .move(let task):
             runner.run(task.plan)
-            let error = task.isReadable ? put(task.writes, waits: true) : nil
+            let error = task.isReadable ? put(task.writes, destagedSlots) : nil
             return event { $0.moved(task, error) }
         case .reserve(let task):
             task.carryOut(file)
@@ -148,7 +148,7 @@ extension VolumeCache {
         let first = offset / unit
         let last = (offset + count) / unit
         if last > first {
-            try file.writeBack((last - first) * unit, at: first * unit, waits: false)
+            try file.writeBack((last - first) * unit, at: first * unit)
         }
     }
 
@@ -159,20 +159,14 @@ extension VolumeCache {
 
     /// Slot writes go through the page cache: a direct write would hold the file's lock in the
     /// kernel until the medium has answered, and journal writes would queue behind it. Write-back
-    /// begins soon, so that little is left for the next flush; destage, which nobody waits for,
-    /// waits for it, so that it never has more than its own task under way.
+    /// begins soon, so that little is left for the next flush.
     private func put(
-        _ writes: [(bytes: UnsafeRawBufferPointer, offset: Int)], waits: Bool
+        _ writes: [(bytes: UnsafeRawBufferPointer, offset: Int)], _ batch: WriteBackBatch
     ) -> FileError? {
         attempt { () throws(FileError) in
             for (bytes, offset) in writes { try file.write(bytes, at: offset, .cached) }
-            let ranges = writes.map { $0.offset..<$0.offset + $0.bytes.count }
-            for range in waits ? ranges : writtenSlots.add(ranges) {
-                try file.writeBack(range.count, at: range.lowerBound, waits: false)
-            }
-            guard waits else { return }
-            for range in ranges {
-                try file.writeBack(range.count, at: range.lowerBound, waits: true)
+            for range in batch.add(writes.map { $0.offset..<$0.offset + $0.bytes.count }) {
+                try file.writeBack(range.count, at: range.lowerBound)
             }
         }
     }

@@ -55,8 +55,10 @@ public final class VolumeCache: @unchecked Sendable {
     let store: any BlockStore
     let logger: Logger
     let runner: PlanRunner
-    /// Waits to go to the disk.
-    let writtenSlots = WriteBackBatch()
+    /// Waits to go to the disk. Of what is destaged, which nobody waits for, less at a time, since a
+    /// flush that somebody waits for has to write it.
+    let writtenSlots = WriteBackBatch(bytesMax: 1 << 20)
+    let destagedSlots = WriteBackBatch(bytesMax: 128 << 10)
     private let configuration: VolumeConfiguration
     private let cache: OpenedCache
 

@@ -5,7 +5,7 @@ import FileIO
 ///
 /// What is in here when a flush comes is little, and the flush writes it.
 final class WriteBackBatch: Sendable {
-    private static let bytesMax = 1 << 20
+    private let bytesMax: Int
 
     private struct Waiting {
         var ranges: [Range<Int>] = []
@@ -14,6 +14,8 @@ final class WriteBackBatch: Sendable {
 
     private let waiting = Locked(Waiting())
 
+    init(bytesMax: Int) { self.bytesMax = bytesMax }
+
     /// Adds byte ranges of the file that were just written.
     ///
     /// - Returns: What to start now, in ascending order; mostly nothing.
@@ -21,7 +23,7 @@ final class WriteBackBatch: Sendable {
         let due = waiting.withLock { waiting -> [Range<Int>] in
             waiting.ranges += ranges
             waiting.bytes += ranges.reduce(0) { $0 + $1.count }
-            guard waiting.bytes >= Self.bytesMax else { return [] }
+            guard waiting.bytes >= bytesMax else { return [] }
             defer { waiting = Waiting() }
             return waiting.ranges
         }

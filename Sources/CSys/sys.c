@@ -18,10 +18,8 @@ int csys_fallocate(int fd, int mode, off_t offset, off_t length) {
     return fallocate(fd, mode, offset, length);
 }
 
-int csys_write_back(int fd, off_t offset, off_t length, int waits) {
-    unsigned flags = SYNC_FILE_RANGE_WRITE;
-    if (waits) flags |= SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
-    return sync_file_range(fd, offset, length, flags);
+int csys_write_back(int fd, off_t offset, off_t length) {
+    return sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);
 }
 
 int csys_memfd(const char *name) { return memfd_create(name, MFD_CLOEXEC); }

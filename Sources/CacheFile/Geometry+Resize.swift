@@ -2,10 +2,14 @@
 
 extension Geometry {
     /// How many slots a cache of so many blocks has. One for the whole disk has some more than the
-    /// disk has blocks: those that are written anew take another slot, and then nothing has to give
-    /// way to them. And fewer slots than a certain number cannot work.
-    public static func slots(holding blocks: Int, of volumeBlocks: UInt64) -> Int {
-        let spare = UInt64(blocks) < volumeBlocks ? 0 : min(64, blocks / 16 + 1)
+    /// disk has blocks, about 64 MiB of them: blocks that are written anew take another slot, and
+    /// then nothing has to give way to them, nor do they wait for flushes that make slots usable
+    /// again. And fewer slots than a certain number cannot work.
+    public static func slots(
+        holding blocks: Int, of volumeBlocks: UInt64, blockSize: Int
+    ) -> Int {
+        let most = max(64, min(1024, (64 << 20) / blockSize))
+        let spare = UInt64(blocks) < volumeBlocks ? 0 : min(most, blocks / 16 + 1)
         return min(max(blocks + spare, slotsMin), slotsMax)
     }
 

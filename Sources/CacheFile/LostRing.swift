@@ -54,21 +54,21 @@ struct LostRing {
     private static func groups(
         before end: Int, _ seeds: SeedSpace, _ reader: WindowedReader
     ) -> [Found] {
-        var found: [Found] = []
-        for offset in stride(from: firstStart, to: end, by: RingFormat.blockSize) {
+        stride(from: firstStart, to: end, by: RingFormat.blockSize).compactMap { offset in
             guard let block = reader.page(at: offset),
-                let header = GroupHeader.decode(block.bytes, ringLength: 1 << 62),
+                let header = withExtendedLifetime(
+                    block, { GroupHeader.decode(block.bytes, ringLength: 1 << 62) }),
                 header.headerBlocks * RingFormat.blockSize <= end - offset
-            else { continue }
+            else { return nil }
             let blocks = AlignedBuffer(header.headerBlocks * RingFormat.blockSize)
-            do throws(FileError) {
-                try reader.read(into: blocks.mutableBytes, at: offset)
-            } catch { continue }
-            if header.isIntact(blocks.mutableBytes, seeds: seeds) {
-                found.append(Found(offset: offset, header: header))
+            return withExtendedLifetime(blocks) {
+                do throws(FileError) {
+                    try reader.read(into: blocks.mutableBytes, at: offset)
+                } catch { return nil }
+                return header.isIntact(blocks.mutableBytes, seeds: seeds)
+                    ? Found(offset: offset, header: header) : nil
             }
         }
-        return found
     }
 
     // MARK: Log

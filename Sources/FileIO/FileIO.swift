@@ -45,10 +45,10 @@ public protocol FileIO: AnyObject, Sendable {
         _ pieces: [UnsafeRawBufferPointer], at offset: Int, _ path: IOPath
     ) throws(FileError)
 
-    /// Starts to bring cached writes of a range to the medium, and waits for it if told to. Makes
-    /// nothing durable; it only keeps a later `flush` short. An error counts as one of `write`.
+    /// Starts to bring cached writes of a range to the medium. Makes nothing durable; it only keeps a
+    /// later `flush` short. An error counts as one of `write`.
     /// C function: `sync_file_range`.
-    func writeBack(_ length: Int, at offset: Int, waits: Bool) throws(FileError)
+    func writeBack(_ length: Int, at offset: Int) throws(FileError)
 
     /// Makes every write that returned before this call durable. After an error the state of those
     /// writes is unknown for ever; the caller must not call again and believe a success.
@@ -71,7 +71,7 @@ public protocol FileIO: AnyObject, Sendable {
 
 extension FileIO {
     /// Where nothing lingers in a page cache there is nothing to do.
-    public func writeBack(_ length: Int, at offset: Int, waits: Bool) throws(FileError) {}
+    public func writeBack(_ length: Int, at offset: Int) throws(FileError) {}
 
     public func write(
         _ source: UnsafeRawBufferPointer, at offset: Int, _ path: IOPath

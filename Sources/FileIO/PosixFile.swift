@@ -186,14 +186,13 @@ public final class PosixFile: FileIO {
         }
     }
 
-    public func writeBack(_ length: Int, at offset: Int, waits: Bool) throws(FileError) {
+    public func writeBack(_ length: Int, at offset: Int) throws(FileError) {
         if isMemory { return }
-        while csys_write_back(cachedFD, offset, length, waits ? 1 : 0) != 0 {
+        while csys_write_back(cachedFD, offset, length) != 0 {
             // Where the file system has no such thing, the next flush takes longer.
             if errno == ENOSYS || errno == EINVAL || errno == ESPIPE { return }
             if errno != EINTR { throw Self.sysError("cannot write back \(path) at byte \(offset)") }
         }
-        if waits { drop(length, at: offset) }
     }
 
     public func flush() throws(FileError) {

@@ -18,7 +18,7 @@ struct CacheOpening {
     private static let pollMicroseconds: UInt32 = 50_000
 
     private var slots: Int {
-        Geometry.slots(holding: plan.cacheSlots, of: plan.blockCount)
+        Geometry.slots(holding: plan.cacheSlots, of: plan.blockCount, blockSize: plan.blockSize)
     }
 
     /// - Parameter readiness: The waiting parent of a daemon, to stop waiting when it is gone.

@@ -54,9 +54,9 @@ final class FaultyFile: FileIO {
         try inner.write(pieces, at: offset, path)
     }
 
-    func writeBack(_ length: Int, at offset: Int, waits: Bool) throws(FileError) {
+    func writeBack(_ length: Int, at offset: Int) throws(FileError) {
         try check(.writeBack)
-        try inner.writeBack(length, at: offset, waits: waits)
+        try inner.writeBack(length, at: offset)
     }
 
     func flush() throws(FileError) {

@@ -46,9 +46,6 @@ struct PosixFileTests {
             #expect((try cachedPages(path, buffer.count) == 0) == isWanted)
             try file.read(into: buffer.mutableBytes, at: 0, .cached)
             #expect((try cachedPages(path, buffer.count) == 0) == isWanted)
-            try file.write(buffer.bytes, at: 0, .cached)
-            try file.writeBack(buffer.count, at: 0, waits: true)
-            #expect((try cachedPages(path, buffer.count) == 0) == isWanted)
         }
     }
 
@@ -150,7 +147,7 @@ struct PosixFileTests {
             let buffer = AlignedBuffer.zeroed(8192)
             buffer.mutableBytes[5000] = 9
             try file.write(buffer.bytes, at: 4096, .cached)
-            for waits in [false, true] { try file.writeBack(8192, at: 4096, waits: waits) }
+            try file.writeBack(8192, at: 4096)
             let copy = AlignedBuffer(8192)
             try file.read(into: copy.mutableBytes, at: 4096, .direct)
             #expect(copy.bytes[5000] == 9)

@@ -49,7 +49,7 @@ struct ResizeCommandTests {
         #expect(readFile(path) == file)
         // A cache for the whole volume gets some spare slots, as a mount would give it.
         #expect(try resize("--size=1g").status == 0)
-        #expect(try kept().slots == Geometry.slots(holding: 32, of: 32))
+        #expect(try kept().slots == Geometry.slots(holding: 32, of: 32, blockSize: 8192))
         #expect(try kept().lines == before.lines)
         #expect(try program.run(["check", "--data=all", path]).status == 0)
     }

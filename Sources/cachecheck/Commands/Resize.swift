@@ -74,7 +74,8 @@ struct Resize: Command {
         let old = subject.geometry
         let wanted = (try? bytes()).flatMap { $0 }.map {
             let blocks = min($0 / UInt64(old.blockSize), old.volumeBlocks)
-            return Geometry.slots(holding: Int(blocks), of: old.volumeBlocks)
+            return Geometry.slots(
+                holding: Int(blocks), of: old.volumeBlocks, blockSize: old.blockSize)
         }
         let new: Geometry
         do throws(CacheFileError) {
