@@ -91,7 +91,7 @@ measure_warm() { # job side
     note_fio "$job" "$side" "$dir/result.json"
     # What it still has to upload is of no interest.
     end_mount "$dir" 2
-    rm -rf "$dir" "$bucket/$(basename "$dir")"
+    rm -rf "$dir" "${bucket:?}/$(basename "$dir")"
 }
 
 measure_disk() { # job
@@ -170,5 +170,5 @@ measure_cold() { # side
             note s3-read-cpu "$side" s/GB "$(awk "BEGIN { print $cpu / ($size_mb * 1048.576) }")"
         end_mount "$dir" 60
     done
-    rm -rf "$dir" "$bucket/$(basename "$dir")"
+    rm -rf "$dir" "${bucket:?}/$(basename "$dir")"
 }
