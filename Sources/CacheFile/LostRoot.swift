@@ -98,13 +98,14 @@ struct LostRoot {
         let isWhole = root.entries.indices.allSatisfy { page in
             let entry = root.entries[page]
             guard entry.isWritten else { return true }
-            guard layout.isUsed(page),
-                let bytes = reader.page(at: layout.pageOffset(page, copy: entry.copy))
-            else { return false }
-            return withExtendedLifetime(bytes) {
-                slots.adopt(page, crc: entry.crc, generation: entry.generation) {
-                    $0.copyMemory(from: bytes.bytes)
+            guard layout.isUsed(page) else { return false }
+            let offset = layout.pageOffset(page, copy: entry.copy)
+            do throws(FileError) {
+                return try slots.adopt(page, crc: entry.crc, generation: entry.generation) {
+                    target throws(FileError) in try reader.read(into: target, at: offset)
                 }
+            } catch {
+                return false
             }
         }
         return isWhole ? slots : nil

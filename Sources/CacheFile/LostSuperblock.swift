@@ -6,7 +6,6 @@ import Journal
 
 /// What the file itself cannot tell, the user says: block size, size and name of the volume.
 struct LostSuperblock {
-    private let file: any FileIO
     private let reader: WindowedReader
     private let size: Int
     private let volume: VolumeIdentity
@@ -21,7 +20,10 @@ struct LostSuperblock {
         let lost = try io { () throws(FileError) in try LostSuperblock(file, volume) }
         var found: Superblock?
         for copy in 0...1 {
-            guard let next = try lost.superblock(zoneCopy: copy) else { continue }
+            let table = try ZoneTable.readCopy(copy, file)
+            // Before a change of size both copies are the same.
+            if found?.zoneCRC == table.crc { continue }
+            guard let next = try lost.superblock(table, copy) else { continue }
             if found.map({ $0.checkpointSeq < next.checkpointSeq }) ?? true { found = next }
         }
         guard let found else {
@@ -34,14 +36,14 @@ struct LostSuperblock {
     }
 
     private init(_ file: any FileIO, _ volume: VolumeIdentity) throws(FileError) {
-        self.file = file
         self.volume = volume
         reader = try WindowedReader(file)
         size = try file.size()
     }
 
-    private func superblock(zoneCopy: Int) throws(CacheFileError) -> Superblock? {
-        let table = try ZoneTable.readCopy(zoneCopy, file)
+    private func superblock(
+        _ table: ZoneTable.Copy, _ zoneCopy: Int
+    ) throws(CacheFileError) -> Superblock? {
         guard let places = table.places, let layout = provisional(places) else { return nil }
         let uuid = fileUUID(table, layout)
         let seeds = SeedSpace(fileUUID: uuid)
