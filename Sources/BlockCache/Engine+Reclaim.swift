@@ -40,6 +40,15 @@ package enum CheckpointStage {
 /// How far a clean stop has come.
 enum FinalStage { case running, draining, checkpointing, done }
 
+/// What the destage of a block waits for, if it is not under way.
+private enum DestageStart {
+    case running
+    /// For all that is logged up to there.
+    case waitsForSeal(LSN)
+    /// For somebody who reads or writes the slot.
+    case waitsForIO
+}
+
 extension Engine {
     static let destagesMax = 4
 
@@ -71,42 +80,48 @@ extension Engine {
             }
         }
         guard let target = reclaimTarget, checkpointStage.isIdle else { return }
-        var blocked = false
+        var isUnsealed = false
+        var isBusy = false
         var tried: Set<UInt64> = []
-        while destagesRunning < Self.destagesMax,
+        search: while destagesRunning < Self.destagesMax,
             let mark = state.nextLiveMark(before: target, excluding: tried)
         {
             tried.insert(mark.block)
-            if mark.lsn > journal.sealed {
-                sealWanted = max(sealWanted, mark.lsn)
-                blocked = true
-                break
+            switch startDestage(mark.block, mark: mark.lsn) {
+            case .running: break
+            case .waitsForIO: isBusy = true
+            case .waitsForSeal(let lsn):
+                sealWanted = max(sealWanted, lsn)
+                isUnsealed = true
+                // What follows was logged later still.
+                if lsn == mark.lsn { break search }
             }
-            if !startDestage(mark.block) { blocked = true }
         }
         if destagesRunning > 0 { return }
         let oldest = state.oldestLiveMark()
         let isDone = oldest.map { $0.position >= target } ?? true
         // Without room for a SEAL the checkpoint's superblock seals instead.
-        let mustSeal = blocked && !journal.hasRoom(recordBytes: 0, dataBytes: 0, reserved: true)
-        if isDone || mustSeal || (blocked && oldest.map { $0.position > journal.tail } ?? false) {
-            startCheckpoint()
-        }
+        let mustSeal = isUnsealed && !journal.hasRoom(recordBytes: 0, dataBytes: 0, reserved: true)
+        // A checkpoint that neither seals nor moves the tail would be followed by another one.
+        let movesTail = oldest.map { $0.position > diskTail } ?? false
+        if isDone || mustSeal || ((isBusy || isUnsealed) && movesTail) { startCheckpoint() }
     }
 
     // MARK: Destage
 
     /// Copies sealed overlays of a block into its slot. Only from full images, only onto granules
     /// that nothing else uses (R1, R4, R5).
-    /// - Returns: whether one was started or is under way.
-    private func startDestage(_ block: UInt64) -> Bool {
-        guard let slot = state.slot(of: block) else { return false }
+    private func startDestage(_ block: UInt64, mark: LSN) -> DestageStart {
+        if mark > journal.sealed { return .waitsForSeal(mark) }
+        guard let slot = state.slot(of: block) else { preconditionFailure("a mark of no block") }
         let activity = activity(block)
         defer { dropIfIdle(block) }
-        if activity.isDestaging { return true }
-        guard slotIO[slot] == 0, state.reuseLSN(slot) <= journal.sealed else { return false }
+        if activity.isDestaging { return .running }
+        guard slotIO[slot] == 0 else { return .waitsForIO }
+        let reuse = state.reuseLSN(slot)
+        guard reuse <= journal.sealed else { return .waitsForSeal(reuse) }
         let items = state.destageable(block, upTo: journal.sealed)
-        guard !items.isEmpty else { return false }
+        precondition(!items.isEmpty, "a sealed mark has something to destage")
         precondition(
             items.allSatisfy { !activity.directBusy.contains($0.granule) },
             "I4: a granule with a direct write has an overlay")
@@ -123,7 +138,7 @@ extension Engine {
                 DestageTask(
                     plan: plan, slot: slot, incarnation: state.incarnation(slot), items: items,
                     geometry)))
-        return true
+        return .running
     }
 
     /// The granules are in the slot, unless `error` says otherwise.

@@ -3,6 +3,7 @@ import BlockStore
 import CacheFile
 import FileIO
 import TestSupport
+import Testing
 
 /// The engine in one thread, with a clock that only the test moves. The cache file is memory and
 /// does at once what it is told; the store is a dictionary that may fail or keep uploads waiting.
@@ -12,11 +13,16 @@ final class EngineWorld {
     private(set) var objects: [UInt64: [UInt8]] = [:]
     private(set) var now: UInt64 = 1_000_000
     private(set) var lines: [String] = []
+    /// Of work that follows from one request; a few hundred are usual.
+    private static let roundsMax = 10_000
     /// Uploads fail.
     var isStoreDown = false
     /// Uploads wait for `answerUploads`.
     var holdsUploads = false
     private var held: [UploadTask] = []
+    /// Reads of the cache file wait for `answerReads`.
+    var holdsReads = false
+    private var heldReads: [PlanTask] = []
 
     /// Of a request: nil while it is not answered.
     final class Answer: Sendable {
@@ -38,16 +44,17 @@ final class EngineWorld {
 
     // MARK: Requests
 
-    /// Writes a whole block.
-    func write(_ block: UInt64, _ byte: UInt8) -> Answer {
+    /// Writes a whole block, or some granules of it.
+    func write(_ block: UInt64, _ byte: UInt8, granules: Range<Int>? = nil) -> Answer {
         let answer = Answer()
         let geometry = engine.geometry
-        let buffer = AlignedBuffer(geometry.blockSize)
-        buffer.mutableBytes.setBytes(0, [UInt8](repeating: byte, count: geometry.blockSize))
+        let granules = granules ?? 0..<geometry.granulesPerBlock
+        let buffer = AlignedBuffer(granules.count * geometry.granuleSize)
+        buffer.mutableBytes.setBytes(0, [UInt8](repeating: byte, count: buffer.count))
         engine.write(
             WriteOp(
-                block: block, granules: 0..<geometry.granulesPerBlock, buffer: buffer,
-                userRange: 0..<geometry.blockSize,
+                block: block, granules: granules, buffer: buffer,
+                userRange: 0..<granules.count * geometry.granuleSize,
                 request: WriteRequest(parts: 1) { answer.set($0) }, geometry, engine.seeds))
         run()
         return answer
@@ -60,14 +67,15 @@ final class EngineWorld {
         return answer
     }
 
-    /// Reads a whole block, which is here or in the store.
-    func read(_ block: UInt64) {
+    /// Reads a whole block, or some granules of it, which are here or in the store.
+    func read(_ block: UInt64, granules: Range<Int>? = nil) {
         let geometry = engine.geometry
-        let buffer = AlignedBuffer(geometry.blockSize)
+        let granules = granules ?? 0..<geometry.granulesPerBlock
+        let buffer = AlignedBuffer(granules.count * geometry.granuleSize)
         let request = ReadRequest(buffer: buffer, range: 0..<buffer.count, parts: 1) { _ in }
         engine.read(
             ReadPart(
-                block: block, granules: 0..<geometry.granulesPerBlock, targetOffset: 0,
+                block: block, granules: granules, targetOffset: 0,
                 request: request))
         run()
     }
@@ -89,7 +97,17 @@ final class EngineWorld {
         run()
     }
 
+    /// The reads that wait are answered.
+    func answerReads() {
+        let tasks = heldReads
+        heldReads = []
+        for task in tasks { read(task) }
+        run()
+    }
+
+    var readsHeld: Int { heldReads.count }
     var uploadsHeld: Int { held.count }
+    var checkpoints: Int { engine.statistics.checkpoints }
     var dirty: DirtyReport { engine.snapshotStatistics().dirty }
 
     func has(_ block: UInt64) -> Bool { engine.state.slot(of: block) != nil }
@@ -97,12 +115,20 @@ final class EngineWorld {
     // MARK: Work
 
     private func run() {
-        while true {
+        var rounds = 0
+        while rounds < Self.roundsMax {
             let work = engine.takeWork()
             if work.isEmpty { break }
+            rounds += 1
             for item in work { perform(item) }
         }
+        #expect(rounds < Self.roundsMax, "the engine makes work for itself without end")
         engine.checkInvariants()
+    }
+
+    private func read(_ task: PlanTask) {
+        run(task.plan)
+        engine.planDone(task)
     }
 
     private func write(_ pieces: [(bytes: UnsafeRawBufferPointer, offset: Int)]) -> FileError? {
@@ -136,8 +162,7 @@ final class EngineWorld {
         case .flush: engine.flushed(nil)
         case .writeSlot(let slot): engine.slotWritten(slot, write(slot.writes))
         case .read(let task):
-            run(task.plan)
-            engine.planDone(task)
+            if holdsReads { heldReads.append(task) } else { read(task) }
         case .destage(let task):
             run(task.plan)
             engine.destaged(task, write(task.writes))
