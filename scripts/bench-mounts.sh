@@ -83,9 +83,11 @@ measure_warm() { # job side
     if [ "$side" = null ]; then
         start_mount "$dir" "$NULLMOUNT" $((size_mb << 20)) "$dir/mnt"
     else
+        set_delay 0
         start_s3_mount "$dir" "$side" "--blockCacheSize=$((size_mb * 1024 / block_kb))"
         fio_run prefill "$dir/mnt/file" "$dir/prefill.json"
         within 120 everything_uploaded "$dir/mnt" || fail "$side does not finish uploading"
+        set_delay "$delay_ms"
     fi
     fio_run "$job" "$dir/mnt/file" "$dir/result.json"
     note_fio "$job" "$side" "$dir/result.json"
@@ -117,7 +119,9 @@ start_s3() {
     mkdir "$top/s3"
     mount -t tmpfs tmpfs "$top/s3" || fail "cannot mount a tmpfs"
     mkdir "$bucket"
-    "$RCLONE" serve s3 --config /dev/null --addr 127.0.0.1:0 --auth-key BENCHID,BENCHKEY \
+    # A server elsewhere would not take processor time from those who are measured; one that is to be
+    # near has its share.
+    nice -n $((delay_ms == 0 ? 0 : 19)) "$RCLONE" serve s3 --config /dev/null --addr 127.0.0.1:0 --auth-key BENCHID,BENCHKEY \
         "$top/s3" >"$top/rclone.log" 2>&1 &
     # Its end is not worth a message.
     disown $!
@@ -133,6 +137,11 @@ start_s3() {
         read -r -t 30 -u "${NET[0]}" port || fail "netproxy does not start"
     fi
     s3_url=http://127.0.0.1:$port/
+}
+
+# How far the bucket is away from now on, if there is a network in between.
+set_delay() { # milliseconds
+    [ -z "${NET_PID:-}" ] || echo "delay $1" >&"${NET[1]}"
 }
 
 start_s3_mount() { # directory side options...; through the program `wrapped` says, if any

@@ -50,8 +50,6 @@ private enum DestageStart {
 }
 
 extension Engine {
-    static let destagesMax = 4
-
     // MARK: Policy
 
     func tickReclaim() {
@@ -83,7 +81,7 @@ extension Engine {
         var isUnsealed = false
         var isBusy = false
         var tried: Set<UInt64> = []
-        search: while destagesRunning < Self.destagesMax,
+        search: while destagesRunning < configuration.destagesMax,
             let mark = state.nextLiveMark(before: target, excluding: tried)
         {
             tried.insert(mark.block)
@@ -141,8 +139,15 @@ extension Engine {
         return .running
     }
 
-    /// The granules are in the slot, unless `error` says otherwise.
-    package func destaged(_ task: DestageTask, _ error: FileError?) {
+    package typealias Destaged = (task: DestageTask, error: FileError?)
+
+    /// The granules are in the slots, unless an error says otherwise.
+    package func destaged(_ done: [Destaged]) {
+        for (task, error) in done { destaged(task, error) }
+        if poison == nil { pump() }
+    }
+
+    private func destaged(_ task: DestageTask, _ error: FileError?) {
         endIO(task.slot)
         unpin(task.plan.ringPins)
         destagesRunning -= 1
@@ -167,7 +172,6 @@ extension Engine {
             }
             statistics.destagedGranules += task.items.count
         }
-        pump()
     }
 
     // MARK: Checkpoint

@@ -15,6 +15,8 @@ public struct EngineConfiguration: Sendable {
     public var retryDelayMs: UInt64 = 1000
     public var retryDelayMaxMs: UInt64 = 30_000
     public var dirtyPagesMax = 2048
+    /// Blocks destaged at a time.
+    public var destagesMax = 4
     /// How long an announced upload waits for others to share its flush.
     public var intentDelayMs: UInt64 = 200
     /// How long a write that found no free slot lets evictions gather, to share their flushes.

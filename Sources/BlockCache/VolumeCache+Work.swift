@@ -12,11 +12,22 @@ extension VolumeCache {
         var next = 0
         // A lane's thread was woken for these; what follows goes the usual ways.
         if isLane {
-            queue += first.count == 1 ? perform(first[0]) : deleteTogether(first)
+            queue += performTogether(first)
             next = first.count
         }
         var deletions: [Work] = []
-        while next < queue.count {
+        var destages: [Work] = []
+        var flush: Work?
+        while true {
+            guard next < queue.count else {
+                post(&destages, backgroundLane)
+                post(&deletions, uploadLane)
+                // Last of all: a disk may take long, and nothing else that is here needs it.
+                guard let last = flush else { break }
+                flush = nil
+                queue += perform(last)
+                continue
+            }
             let work = queue[next]
             next += 1
             switch work {
@@ -24,31 +35,49 @@ extension VolumeCache {
             case .hurry(let task, let urgency): fetchLane.hurry(task, urgency)
             case .upload(let task) where task.upload.isOfExtent && store.deletedTogether > 1:
                 deletions.append(work)
-                if deletions.count == store.deletedTogether { postDeletions(&deletions) }
+                if deletions.count == store.deletedTogether { post(&deletions, uploadLane) }
             case .upload, .settle: uploadLane.post(work)
             case .survey: surveyLane.post(work)
-            case .destage, .checkpoint, .markPoisoned, .move, .reserve, .truncate:
-                backgroundLane.post(work)
+            case .destage: destages.append(work)
+            case .checkpoint, .markPoisoned, .move, .reserve, .truncate: backgroundLane.post(work)
             case .read(let task):
-                // Snapshots are for the uploader; nobody waits for them here.
+                // Nobody waits for a snapshot here.
                 if case .snapshot = task.purpose {
-                    uploadLane.post(work)
+                    snapshotLane.post(work)
                 } else {
                     queue += perform(work)
                 }
-            case .writeGroup, .flush, .writeSlot, .goOn, .reply, .log: queue += perform(work)
+            case .flush:
+                precondition(flush == nil, "one flush at a time")
+                flush = work
+            case .writeGroup, .writeSlot, .goOn, .reply, .log: queue += perform(work)
             }
             if next > 256 {
                 queue.removeFirst(next)
                 next = 0
             }
         }
-        postDeletions(&deletions)
     }
 
-    private func postDeletions(_ deletions: inout [Work]) {
-        if !deletions.isEmpty { uploadLane.post(deletions) }
-        deletions = []
+    /// For one thread, together: it is woken once, and tells the engine once.
+    private func post(_ works: inout [Work], _ lane: WorkLane) {
+        if !works.isEmpty { lane.post(works) }
+        works = []
+    }
+
+    private func performTogether(_ works: [Work]) -> [Work] {
+        if case .destage = works[0] { return destageTogether(works) }
+        return works.count == 1 ? perform(works[0]) : deleteTogether(works)
+    }
+
+    private func destageTogether(_ works: [Work]) -> [Work] {
+        let done = works.compactMap { work -> Engine.Destaged? in
+            guard case .destage(let task) = work else { return nil }
+            runner.run(task.plan)
+            let isGood = task.plan.error == nil && task.plan.badGranules.isEmpty
+            return (task, isGood ? put(task.writes, destagedSlots) : nil)
+        }
+        return event { $0.destaged(done) }
     }
 
     /// Deletions of trimmed blocks, with one call of the store.
@@ -83,11 +112,7 @@ extension VolumeCache {
         case .read(let task):
             runner.run(task.plan)
             return event { $0.planDone(task) }
-        case .destage(let task):
-            runner.run(task.plan)
-            let isGood = task.plan.error == nil && task.plan.badGranules.isEmpty
-            let error = isGood ? put(task.writes, destagedSlots) : nil
-            return event { $0.destaged(task, error) }
+        case .destage: return destageTogether([work])
         case .move(let task):
             runner.run(task.plan)
             let error = task.isReadable ? put(task.writes, destagedSlots) : nil

@@ -70,6 +70,8 @@ public final class VolumeCache: @unchecked Sendable {
     private let phases: PhaseFile?
 
     let fetchLane: FetchLane
+    /// Brings blocks together for uploads, which takes a core's time: read, check, digest.
+    let snapshotLane = WorkLane()
     let uploadLane = WorkLane()
     let backgroundLane = WorkLane()
     let surveyLane = WorkLane()
@@ -77,6 +79,10 @@ public final class VolumeCache: @unchecked Sendable {
 
     /// Writes that wait for the store at a time; few ever do.
     private static let writeFetchesMax = 4
+    /// Digests make some 700 MB/s each; more threads would only take turns from the users'.
+    private static let snapshotThreads = 2
+    /// Bytes of blocks destaged at a time.
+    private static let destageBytesMax = 2 << 20
 
     /// Starts no thread.
     public init(
@@ -108,6 +114,7 @@ public final class VolumeCache: @unchecked Sendable {
         policy.surveysMax = max(1, configuration.surveyThreads)
         policy.storeReadsParts = true
         policy.keepsAll = true
+        policy.destagesMax = max(4, min(32, Self.destageBytesMax / store.blockSize))
         let aheadMax = max(1, VolumeConfiguration.readAheadBytesMax / store.blockSize)
         policy.readAheadMax = max(0, min(configuration.readAhead, aheadMax))
         policy.readAheadTrigger = max(0, configuration.readAheadTrigger)
@@ -125,6 +132,9 @@ public final class VolumeCache: @unchecked Sendable {
     /// Starts the threads; call once, after any fork.
     public func start() {
         fetchLane.start { [self] in carryOut([.fetch($0)], isLane: true) }
+        snapshotLane.start(name: "snapshot", threads: Self.snapshotThreads) { [self] in
+            carryOut($0, isLane: true)
+        }
         uploadLane.start(name: "upload", threads: max(1, configuration.uploadThreads)) { [self] in
             carryOut($0, isLane: true)
         }
@@ -308,6 +318,7 @@ public final class VolumeCache: @unchecked Sendable {
         carryOut(event { $0.beginFinalCheckpoint() }, isLane: false)
         waitUntil { engine, _ in engine.isAtRest }
         fetchLane.close()
+        snapshotLane.close()
         uploadLane.close()
         backgroundLane.close()
         surveyLane.close()

@@ -165,7 +165,7 @@ final class EngineWorld {
             if holdsReads { heldReads.append(task) } else { read(task) }
         case .destage(let task):
             run(task.plan)
-            engine.destaged(task, write(task.writes))
+            engine.destaged([(task, write(task.writes))])
         case .checkpoint(let writes): engine.checkpointWritten(write(writes))
         case .fetch(let task): engine.fetched(task, .success(fetch(task)))
         case .upload(let task):

@@ -109,6 +109,6 @@ extension SimWorld {
             }
         }
         note("destaged block \(task.plan.block)")
-        end(item) { engine.destaged(task, item.error) }
+        end(item) { engine.destaged([(task, item.error)]) }
     }
 }

@@ -103,7 +103,7 @@ final class EngineDriver {
         case .destage(let task):
             run(task.plan)
             let isGood = task.plan.error == nil && task.plan.badGranules.isEmpty
-            engine.destaged(task, isGood ? write(task.writes) : nil)
+            engine.destaged([(task, isGood ? write(task.writes) : nil)])
         case .move(let task):
             run(task.plan)
             engine.moved(task, task.isReadable ? write(task.writes) : nil)
