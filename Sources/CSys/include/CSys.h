@@ -19,7 +19,7 @@ static inline void csys_prefetch(const void *address) { __builtin_prefetch(addre
 int csys_o_direct(void);
 int csys_o_tmpfile(void);
 int csys_fallocate(int fd, int mode, off_t offset, off_t length);
-/// Starts the write-back of dirty pages of a range, and waits for it if `waits`. C: sync_file_range.
+/// Starts the write-back of dirty pages of a range, and does not wait for it. C: sync_file_range.
 int csys_write_back(int fd, off_t offset, off_t length);
 int csys_memfd(const char *name);
 /// Takes (type F_WRLCK/F_RDLCK) or drops (F_UNLCK) an open-file-description lock; 0 or -1 with errno.
