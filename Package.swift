@@ -153,7 +153,10 @@ let package = Package(
                 "s3backer", "VolumeOptions", "BlockCodec", "BlockCache", "BlockStore", "CacheFile",
             ],
             swiftSettings: strict),
-        .target(name: "S3TestServers", path: "Tests/S3TestServers", swiftSettings: strict),
+        .systemLibrary(name: "CEpoll", path: "Tests/CEpoll"),
+        .target(
+            name: "S3TestServers", dependencies: ["CEpoll"], path: "Tests/S3TestServers",
+            swiftSettings: strict),
         .executableTarget(
             name: "s3torture",
             dependencies: [

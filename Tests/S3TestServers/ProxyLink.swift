@@ -25,11 +25,16 @@ final class ProxyLink {
         var isOver = false
         /// The last attempt to send found no room.
         var isBlocked = false
+
+        var nextDue: UInt64 {
+            isBlocked || first == pieces.count ? .max : pieces[first].dueNs
+        }
     }
 
     private let client: Int32
     private let server: Int32
     private let readyNs: UInt64
+    private let watch: Watch
     private var toServer = Stream()
     private var toClient = Stream()
     private(set) var isOver = false
@@ -38,9 +43,10 @@ final class ProxyLink {
     private static let heldMax = 64 << 20
 
     /// - Parameter readyNs: When the connection counts as made; nothing arrives earlier.
-    init(client: Int32, target: UInt16, readyNs: UInt64) {
+    init(client: Int32, target: UInt16, readyNs: UInt64, _ watch: Watch) {
         self.client = client
         self.readyNs = readyNs
+        self.watch = watch
         server = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | ProxyDoor.nonBlocking, 0)
         for fd in [client, server] {
             var one: Int32 = 1
@@ -60,25 +66,22 @@ final class ProxyLink {
 
     // MARK: What to wait for
 
-    func events(of end: End, _ now: UInt64) -> Int16 {
-        if isOver { return 0 }
-        var events: Int16 = 0
-        let from = stream(to: end.other)
-        if !from.hasEnd && from.bytesHeld < Self.heldMax { events |= Int16(POLLIN) }
-        if stream(to: end).isBlocked { events |= Int16(POLLOUT) }
+    /// - Parameter isOn: Something may happen at all.
+    func watch(_ isOn: Bool) {
+        if isOver { return }
+        watch.set(client, isOn ? Self.events(from: toServer, to: toClient) : [])
+        watch.set(server, isOn ? Self.events(from: toClient, to: toServer) : [])
+    }
+
+    private static func events(from: borrowing Stream, to: borrowing Stream) -> Watch.Events {
+        var events: Watch.Events = []
+        if !from.hasEnd && from.bytesHeld < heldMax { events.insert(.input) }
+        if to.isBlocked { events.insert(.output) }
         return events
     }
 
     /// When the next bytes have to be sent; those that found no room wait for room instead.
-    func nextDue() -> UInt64 {
-        var due = UInt64.max
-        for stream in [toServer, toClient] where !stream.isBlocked && !isOver {
-            if stream.first < stream.pieces.count {
-                due = min(due, stream.pieces[stream.first].dueNs)
-            }
-        }
-        return due
-    }
+    func nextDue() -> UInt64 { isOver ? .max : min(toServer.nextDue, toClient.nextDue) }
 
     // MARK: Moving
 
@@ -152,8 +155,10 @@ final class ProxyLink {
     func closeIfDone() {
         guard !isOver, toServer.isOver, toClient.isOver else { return }
         isOver = true
-        close(client)
-        close(server)
+        for fd in [client, server] {
+            watch.set(fd, [])
+            close(fd)
+        }
     }
 
     /// Breaks it off: both ends see a reset.
@@ -161,6 +166,7 @@ final class ProxyLink {
         if isOver { return }
         isOver = true
         for fd in [client, server] {
+            watch.set(fd, [])
             resetOnClose(fd)
             close(fd)
         }

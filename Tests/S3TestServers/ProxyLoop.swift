@@ -7,7 +7,7 @@ enum DetachedThread {
     }
 }
 
-/// The thread of a `DelayProxy`: polls, takes connections, and moves bytes when they are due.
+/// The thread of a `DelayProxy`: waits, takes connections, and moves bytes when they are due.
 final class ProxyLoop {
     private let door: ProxyDoor
     private let target: UInt16
@@ -19,6 +19,7 @@ final class ProxyLoop {
     private var mode = DelayProxy.Mode.on
     private var isEnding = false
     private var links: [ProxyLink] = []
+    private let watch = Watch()
     private var chunk = [UInt8](repeating: 0, count: 256 << 10)
 
     private static let connectionsMax = 1024
@@ -37,28 +38,20 @@ final class ProxyLoop {
     }
 
     func run() {
+        watch.set(wakeFD, .input)
         while !isEnding {
-            var polled = [
-                pollfd(fd: wakeFD, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: isTaking ? door.fd : -1, events: Int16(POLLIN), revents: 0),
-            ]
-            let now = ProxyLoop.nowNs
-            for link in links {
-                for end in ProxyLink.End.allCases {
-                    let events = mode == .on ? link.events(of: end, now) : 0
-                    // Without events it must not be polled: a broken connection always answers.
-                    polled.append(
-                        pollfd(fd: events == 0 ? -1 : link.fd(end), events: events, revents: 0))
-                }
-            }
-            wait(&polled, now)
+            watch.set(door.fd, isTaking ? .input : [])
+            wait()
             obey()
             guard mode == .on, !isEnding else { continue }
-            for (index, link) in links.enumerated() where 2 * index + 3 < polled.count {
-                move(link, polled[2 * index + 2].revents, polled[2 * index + 3].revents)
+            let now = ProxyLoop.nowNs
+            for link in links {
+                let hasEvents = ProxyLink.End.allCases.contains { watch.isReady(link.fd($0)) }
+                // Most have nothing to do.
+                if hasEvents || link.nextDue() <= now { move(link) }
             }
             links.removeAll { $0.isOver }
-            if polled[1].revents != 0 { takeConnections() }
+            if watch.isReady(door.fd) { takeConnections() }
         }
         for link in links { link.reset() }
         door.close()
@@ -76,12 +69,13 @@ final class ProxyLoop {
 
     private var isTaking: Bool { mode == .on && links.count < Self.connectionsMax }
 
-    private func wait(_ polled: inout [pollfd], _ now: UInt64) {
+    private func wait() {
         var due = UInt64.max
         if mode == .on { for link in links { due = min(due, link.nextDue()) } }
-        // Rounded up: too early would be polling in vain.
+        let now = Self.nowNs
+        // Rounded up: too early would be waiting in vain.
         let ms = due > now ? min((due - now + 999_999) / 1_000_000, 1_000_000) : 0
-        poll(&polled, nfds_t(polled.count), due == .max ? -1 : Int32(ms))
+        watch.wait(ms: due == .max ? -1 : Int32(ms))
     }
 
     private func obey() {
@@ -111,10 +105,12 @@ final class ProxyLoop {
         self.mode = mode
         if mode == .cut {
             resetAll()
+            watch.set(door.fd, [])
             door.close()
         } else {
             door.open()
         }
+        for link in links { link.watch(mode == .on) }
     }
 
     private func resetAll() {
@@ -131,17 +127,19 @@ final class ProxyLoop {
             makeNonBlocking(fd)
             count { $0.connections += 1 }
             let readyNs = Self.nowNs + UInt64(delayMs) * 1_000_000
-            links.append(ProxyLink(client: fd, target: target, readyNs: readyNs))
+            let link = ProxyLink(client: fd, target: target, readyNs: readyNs, watch)
+            links.append(link)
+            link.watch(true)
         }
     }
 
-    private func move(_ link: ProxyLink, _ clientEvents: Int16, _ serverEvents: Int16) {
+    private func move(_ link: ProxyLink) {
         let oneWayNs = UInt64(delayMs) * 500_000
-        if clientEvents & ~Int16(POLLOUT) != 0 {
+        if watch.hasInput(link.fd(.client)) {
             let taken = link.receive(.client, &chunk, delayNs: oneWayNs)
             count { $0.bytesToServer += taken }
         }
-        if serverEvents & ~Int16(POLLOUT) != 0 {
+        if watch.hasInput(link.fd(.server)) {
             let taken = link.receive(.server, &chunk, delayNs: oneWayNs)
             count { $0.bytesToClient += taken }
         }
@@ -149,5 +147,6 @@ final class ProxyLoop {
         link.send(to: .server, now)
         link.send(to: .client, now)
         link.closeIfDone()
+        link.watch(true)
     }
 }
