@@ -62,8 +62,12 @@ public struct BlockKeys: Sendable, Equatable {
 
     /// Eight lower-case hexadecimal digits.
     package static func text(_ number: UInt32) -> String {
-        let bytes = (0..<digitCount).map { digits[Int(number >> (28 - 4 * UInt32($0)) & 15)] }
-        return String(decoding: bytes, as: UTF8.self)
+        String(unsafeUninitializedCapacity: digitCount) { text in
+            for index in 0..<digitCount {
+                text[index] = digits[Int(number >> (28 - 4 * UInt32(index)) & 15)]
+            }
+            return digitCount
+        }
     }
 
     private static func number<Digits: Collection<UInt8>>(_ digits: Digits) -> UInt32? {

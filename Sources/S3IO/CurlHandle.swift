@@ -183,7 +183,7 @@ final class CurlHandle: @unchecked Sendable {
 
     /// - Returns: Whether to go on.
     fileprivate func header(_ line: UnsafeRawBufferPointer) -> Bool {
-        if line.starts(with: "HTTP/".utf8) {
+        if S3Headers.isStatus(line) {
             let words = line.split(separator: 0x20, maxSplits: 2)
             let digits = words.count > 1 ? String(decoding: words[1], as: UTF8.self) : ""
             incoming.status = Int(digits.prefix(3)) ?? 0

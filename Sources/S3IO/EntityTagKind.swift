@@ -16,20 +16,20 @@ final class EntityTagKind: Sendable {
     /// - Returns: What is wrong with the body of a successful reply; nil: nothing that can be known.
     func problem(_ request: S3Request, _ response: S3Response) -> String? {
         // A part is no body of which the tag says anything, also where it is sent with 200.
-        guard let tag = response.entityTag, Self.canBeMD5(tag), response.status == 200,
+        guard response.status == 200, let tag = response.entityTag.flatMap(Self.digest),
             response.headers["content-range"] == nil, !Self.isEncryptedByServer(response)
         else { return nil }
         switch request.method {
-        case .put: return learn(request, tag.lowercased())
-        case .get: return check(request, response, tag.lowercased())
+        case .put: return learn(request, tag)
+        case .get: return check(request, response, tag)
         case .head, .delete, .post: break
         }
         return nil
     }
 
-    private func learn(_ request: S3Request, _ tag: String) -> String? {
+    private func learn(_ request: S3Request, _ tag: [UInt8]) -> String? {
         guard let digest = request.payloadMD5 else { return nil }
-        let isMD5 = Digest.hex(digest) == tag
+        let isMD5 = digest == tag
         switch known.load(ordering: .relaxed) {
         case .nothing: known.store(isMD5 ? .isMD5 : .isOther, ordering: .relaxed)
         case .isMD5 where !isMD5: return Self.difference(digest, tag)
@@ -40,7 +40,7 @@ final class EntityTagKind: Sendable {
         return nil
     }
 
-    private func check(_ request: S3Request, _ response: S3Response, _ tag: String) -> String? {
+    private func check(_ request: S3Request, _ response: S3Response, _ tag: [UInt8]) -> String? {
         guard known.load(ordering: .relaxed) != .isOther else { return nil }
         let digest: [UInt8]
         if let target = request.target {
@@ -51,7 +51,7 @@ final class EntityTagKind: Sendable {
             guard response.bodyCount == response.body.count else { return nil }
             digest = response.body.withUnsafeBytes { Digest.md5($0) }
         }
-        if Digest.hex(digest) == tag {
+        if digest == tag {
             known.store(.isMD5, ordering: .relaxed)
             return nil
         }
@@ -70,12 +70,22 @@ final class EntityTagKind: Sendable {
         return Self.difference(digest, tag)
     }
 
-    private static func difference(_ digest: [UInt8], _ tag: String) -> String {
-        "MD5 \(Digest.hex(digest)) instead of its ETag \(tag)"
+    private static func difference(_ digest: [UInt8], _ tag: [UInt8]) -> String {
+        "MD5 \(Digest.hex(digest)) instead of its ETag \(Digest.hex(tag))"
     }
 
-    private static func canBeMD5(_ tag: String) -> Bool {
-        tag.utf8.count == 32 && tag.utf8.allSatisfy { "0123456789abcdefABCDEF".utf8.contains($0) }
+    /// The MD5 that a tag may be: 32 hexadecimal digits, of any case.
+    private static func digest(_ tag: String) -> [UInt8]? {
+        guard tag.utf8.count == 32 else { return nil }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(16)
+        var high: UInt8?
+        for letter in tag.utf8 {
+            guard let digit = PercentEncoding.hexValue(letter) else { return nil }
+            if let first = high { bytes.append(first << 4 | digit) }
+            high = high == nil ? digit : nil
+        }
+        return bytes
     }
 
     /// Then the tag is that of what is on the server's disks.

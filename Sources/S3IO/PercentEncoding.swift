@@ -2,6 +2,10 @@
 package enum PercentEncoding {
     /// Everything but letters, digits and `-._~` as `%XX`; slashes stay if `keepingSlashes`.
     package static func encode(_ text: String, keepingSlashes: Bool) -> String {
+        // Nearly all keys have nothing else.
+        if text.utf8.allSatisfy({ isUnreserved($0) || (keepingSlashes && $0 == 0x2f) }) {
+            return text
+        }
         let digits = Array("0123456789ABCDEF".utf8)
         var result: [UInt8] = []
         result.reserveCapacity(text.utf8.count)
@@ -45,7 +49,7 @@ package enum PercentEncoding {
         return String(validating: bytes, as: UTF8.self)
     }
 
-    private static func hexValue(_ digit: UInt8) -> UInt8? {
+    static func hexValue(_ digit: UInt8) -> UInt8? {
         switch digit {
         case 0x30...0x39: digit - 0x30
         case 0x41...0x46: digit - 0x41 + 10

@@ -59,7 +59,7 @@ public final class S3Client: Sendable {
     package func perform(
         _ request: S3Request, _ patience: Patience = .long
     ) throws(S3Error) -> S3Response {
-        let what = describe(request)
+        let call = Call(request, to: configuration.endpoint)
         var pauses = RetryPauses(
             initialMs: configuration.initialRetryPauseMs, sumMs: configuration.maxRetryPauseMs)
         let limitMs = configuration.transport.timeoutMs
@@ -70,7 +70,7 @@ public final class S3Client: Sendable {
             let left = Int(deadlineMs) - Int(time.nowMs)
             let timeoutMs = patience == .short ? left : limitMs
             do throws(S3Error) {
-                var response = try explained(request, what, timeoutMs: timeoutMs)
+                var response = try explained(call, timeoutMs: timeoutMs)
                 response.hadUnansweredTry = isUnanswered
                 return response
             } catch {
@@ -79,21 +79,21 @@ public final class S3Client: Sendable {
                 guard error.isTemporary, error.kind != .cancelled,
                     let pause = pauses.next(
                         chance: Double.random(in: 0...1), atLeast: wish(error))
-                else { throw gaveUp(error, what, attempt) }
+                else { throw gaveUp(error, call, attempt) }
                 // 503 says that nothing was done; after anything else of the kind nobody knows.
                 isUnanswered = isUnanswered || error.status != 503
                 if patience == .short {
                     let mayRetry =
                         attempt < Self.shortAttempts
                         && time.nowMs + UInt64(pause) + 1 < deadlineMs
-                    if !mayRetry { throw gaveUp(error, what, attempt) }
+                    if !mayRetry { throw gaveUp(error, call, attempt) }
                     logger.debug("\(error.message)")
                 } else {
                     logger.info("\(error.message)")
                 }
                 attempt += 1
-                logger.debug("retrying query (attempt #\(attempt)): \(what)")
-                try wait(until: time.nowNs() + UInt64(pause) * 1_000_000, request, what)
+                logger.debug("retrying query (attempt #\(attempt)): \(call.description)")
+                try wait(until: time.nowNs() + UInt64(pause) * 1_000_000, call)
             }
         }
     }
@@ -104,15 +104,15 @@ public final class S3Client: Sendable {
         return error.isSlowDown ? Self.slowDownFactor * configuration.initialRetryPauseMs : 0
     }
 
-    private func gaveUp(_ error: S3Error, _ what: String, _ attempts: Int) -> S3Error {
-        if attempts > 1 { logger.debug("giving up on: \(what)") }
+    private func gaveUp(_ error: S3Error, _ call: Call, _ attempts: Int) -> S3Error {
+        if attempts > 1 { logger.debug("giving up on: \(call.description)") }
         return error
     }
 
-    private func wait(until ns: UInt64, _ request: S3Request, _ what: String) throws(S3Error) {
+    private func wait(until ns: UInt64, _ call: Call) throws(S3Error) {
         while true {
-            if cancelFlag.isSet || request.cancel?.isSet == true {
-                throw S3Error(.cancelled, "\(what) was given up")
+            if cancelFlag.isSet || call.request.cancel?.isSet == true {
+                throw S3Error(.cancelled, "\(call.description) was given up")
             }
             let now = time.nowNs()
             if now >= ns { return }
@@ -122,35 +122,47 @@ public final class S3Client: Sendable {
 
     // MARK: One attempt
 
+    /// A request and where it goes.
+    private struct Call {
+        var request: S3Request
+        let url: String
+        private let method: S3Request.Method
+
+        init(_ request: S3Request, to endpoint: S3Endpoint) {
+            self.request = request
+            url = endpoint.url(path: request.path, query: request.query)
+            method = request.method
+        }
+
+        /// What was asked for, for people; made when there is something to tell.
+        var description: String { "\(method.rawValue) \(url)" }
+    }
+
     /// What a HEAD cannot say, a GET of the same object can.
-    private func explained(
-        _ request: S3Request, _ what: String, timeoutMs: Int
-    ) throws(S3Error) -> S3Response {
+    private func explained(_ call: Call, timeoutMs: Int) throws(S3Error) -> S3Response {
         do throws(S3Error) {
-            return try renewed(request, what, timeoutMs: timeoutMs)
+            return try renewed(call, timeoutMs: timeoutMs)
         } catch {
-            guard request.method == .head, error.needsExplanation else { throw error }
-            var again = request
-            again.method = .get
+            guard call.request.method == .head, error.needsExplanation else { throw error }
+            var again = call
+            again.request.method = .get
             do throws(S3Error) {
                 // It may also learn what the HEAD did not say: the time, or that a key has expired.
-                _ = try renewed(again, what, timeoutMs: timeoutMs)
+                _ = try renewed(again, timeoutMs: timeoutMs)
             } catch let better {
                 if better.status == error.status { throw better }
                 throw error
             }
-            return try renewed(request, what, timeoutMs: timeoutMs)
+            return try renewed(call, timeoutMs: timeoutMs)
         }
     }
 
     /// Once more with another date or key, if that is what the server asks for.
-    private func renewed(
-        _ request: S3Request, _ what: String, timeoutMs: Int
-    ) throws(S3Error) -> S3Response {
+    private func renewed(_ call: Call, timeoutMs: Int) throws(S3Error) -> S3Response {
         let seconds = clock.seconds
         let credentials = try signer.credentials()
         do throws(S3Error) {
-            return try attempt(request, what, timeoutMs: timeoutMs, credentials)
+            return try attempt(call, timeoutMs: timeoutMs, credentials)
         } catch {
             if error.isSkewed {
                 guard clock.learn(error.serverDate, used: seconds) else { throw error }
@@ -159,7 +171,7 @@ public final class S3Client: Sendable {
             }
         }
         do throws(S3Error) {
-            return try attempt(request, what, timeoutMs: timeoutMs, try signer.credentials())
+            return try attempt(call, timeoutMs: timeoutMs, try signer.credentials())
         } catch {
             if error.isSkewed { clock.forget() }
             throw error
@@ -167,17 +179,17 @@ public final class S3Client: Sendable {
     }
 
     private func attempt(
-        _ request: S3Request, _ what: String, timeoutMs: Int, _ credentials: Credentials?
+        _ call: Call, timeoutMs: Int, _ credentials: Credentials?
     ) throws(S3Error) -> S3Response {
-        try waitForTurn(request, what)
+        let request = call.request
+        try waitForTurn(call)
         let lines = headerLines(request, at: clock.seconds, credentials)
         let handle =
             pool.take()
             ?? CurlHandle(configuration.transport, userAgent: configuration.userAgent, cancelFlag)
         let outcome = handle.perform(
             CurlHandle.Transfer(
-                method: request.method,
-                url: configuration.endpoint.url(path: request.path, query: request.query),
+                method: request.method, url: call.url,
                 headers: lines, body: request.body, target: request.target, timeoutMs: timeoutMs,
                 uploadSpeed: request.body.flatMap {
                     uploads?.speed(bytes: $0.count, timeoutMs: timeoutMs)
@@ -187,7 +199,7 @@ public final class S3Client: Sendable {
                 } ?? 0,
                 cancel: request.cancel))
         let response = outcome.response
-        log(what, lines, outcome)
+        log(call, lines, outcome)
         let context = S3ErrorContext(
             endpoint: configuration.endpoint, accessID: credentials?.accessID)
         let isAnswered = outcome.code == CURLE_OK && response.status >= 100
@@ -198,31 +210,34 @@ public final class S3Client: Sendable {
             let isTooLong = outcome.code == CURLE_ABORTED_BY_CALLBACK && !isStopped
             if isTooLong, (200..<300).contains(response.status) { return response }
             // What counts is the refusal; its document has no end.
-            if isTooLong, response.status >= 300 { throw context.error(response, what) }
-            throw context.error(outcome.code, outcome.reason, what)
+            if isTooLong, response.status >= 300 {
+                throw context.error(response, call.description)
+            }
+            throw context.error(outcome.code, outcome.reason, call.description)
         }
         guard (200..<300).contains(response.status) || request.accepts(response.status) else {
-            throw context.error(response, what)
+            throw context.error(response, call.description)
         }
         if request.needsTag, response.status < 300, response.entityTag == nil {
-            throw context.failure(.server, "the reply has no ETag, which is needed", what)
+            throw context.failure(
+                .server, "the reply has no ETag, which is needed", call.description)
         }
         if let problem = tags.problem(request, response) {
-            throw context.failure(.damaged, "damaged on its way: \(problem)", what)
+            throw context.failure(.damaged, "damaged on its way: \(problem)", call.description)
         }
         return response
     }
 
     /// Bodies share the bandwidth that is allowed. Those of replies count as long as a block.
-    private func waitForTurn(_ request: S3Request, _ what: String) throws(S3Error) {
+    private func waitForTurn(_ call: Call) throws(S3Error) {
         var start: UInt64 = 0
-        if let uploads, let count = request.body?.count, count > 0 {
+        if let uploads, let count = call.request.body?.count, count > 0 {
             start = uploads.turn(bytes: count, nowNs: time.nowNs())
         }
-        if let downloads, let count = request.target?.count {
+        if let downloads, let count = call.request.target?.count {
             start = max(start, downloads.turn(bytes: count, nowNs: time.nowNs()))
         }
-        try wait(until: start, request, what)
+        try wait(until: start, call)
     }
 
     /// The header lines of a request as of a date (seconds since 1970), signed.
@@ -233,11 +248,8 @@ public final class S3Client: Sendable {
     private func headerLines(
         _ request: S3Request, at seconds: Int, _ credentials: Credentials?
     ) -> [String] {
-        let payload = request.body ?? UnsafeRawBufferPointer(start: nil, count: 0)
         var lines = signer.lines(
-            request, at: seconds,
-            payloadHash: { Digest.hex(request.payloadHash ?? Digest.sha256(payload)) },
-            credentials)
+            request, at: seconds, payloadHash: { Self.payloadHash(request) }, credentials)
         // Not signed, because proxies rewrite it. No coding but s3backer's own is wanted.
         if request.method == .get { lines.append("Accept-Encoding: identity") }
         if request.method == .put || request.method == .post {
@@ -250,14 +262,17 @@ public final class S3Client: Sendable {
         return lines
     }
 
-    private func describe(_ request: S3Request) -> String {
-        let url = configuration.endpoint.url(path: request.path, query: request.query)
-        return "\(request.method.rawValue) \(url)"
+    private static func payloadHash(_ request: S3Request) -> String {
+        if let digest = request.payloadHash { return Digest.hex(digest) }
+        return request.body.map { Digest.hex(Digest.sha256($0)) } ?? hashOfNothing
     }
 
-    private func log(_ what: String, _ lines: [String], _ outcome: CurlHandle.Outcome) {
+    private static let hashOfNothing = Digest.hex(
+        Digest.sha256(UnsafeRawBufferPointer(start: nil, count: 0)))
+
+    private func log(_ call: Call, _ lines: [String], _ outcome: CurlHandle.Outcome) {
         guard configuration.logsHTTP else { return }
-        logger.debug("> \(what)")
+        logger.debug("> \(call.description)")
         for line in lines {
             let name = line.prefix { $0 != ":" }.lowercased()
             let isSecret = name == "authorization" || name == "x-amz-security-token"

@@ -10,8 +10,8 @@ public struct S3Endpoint: Sendable, Equatable {
     public let isSecure: Bool
     /// Host and port as in the `Host` header: without the scheme's usual port.
     public let host: String
-    /// Path before bucket or key; begins and ends with a slash.
-    let basePath: String
+    /// Path of the bucket itself: without a slash at the end, unless there is nothing else.
+    package let bucketPath: String
 
     public static let defaultRegion = "us-east-1"
 
@@ -47,19 +47,16 @@ public struct S3Endpoint: Sendable, Equatable {
         self.region = region
         self.isVirtualHosted = isVirtualHosted
         host = isVirtualHosted ? bucket + "." + authority : authority
-        basePath = path.hasSuffix("/") ? path : path + "/"
+        let basePath = path.hasSuffix("/") ? path : path + "/"
+        bucketPath =
+            isVirtualHosted
+            ? basePath : basePath + PercentEncoding.encode(bucket, keepingSlashes: false)
     }
 
     /// Path of an object, encoded: in the URL and in what is signed.
     package func path(key: String) -> String {
         bucketPath + (isVirtualHosted ? "" : "/")
             + PercentEncoding.encode(key, keepingSlashes: true)
-    }
-
-    /// Path of the bucket itself: without a slash at the end, unless there is nothing else.
-    package var bucketPath: String {
-        if isVirtualHosted { return basePath }
-        return basePath + PercentEncoding.encode(bucket, keepingSlashes: false)
     }
 
     package func url(path: String, query: String) -> String {

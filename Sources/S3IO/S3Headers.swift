@@ -1,3 +1,5 @@
+import Glibc
+
 /// Header fields of a reply; names compare without regard to case.
 ///
 /// Kept as they came: a reply has a dozen fields, and one or two of them are ever looked at.
@@ -13,17 +15,13 @@ package struct S3Headers: Sendable {
 
     /// Value without blanks around; of a field that came twice, the last.
     package subscript(_ name: String) -> String? {
-        let name = Array(name.lowercased().utf8)
-        var found: Range<Int>?
-        lines.withUnsafeBufferPointer { bytes in
-            var start = 0
-            while start < bytes.count {
-                let end = bytes[start...].firstIndex(of: 0x0a) ?? bytes.count
-                if let value = Self.value(of: name, in: bytes[start..<end]) { found = value }
-                start = end + 1
+        var name = name
+        return name.withUTF8 { name in
+            lines.withUnsafeBufferPointer { bytes in
+                guard let found = Self.value(of: name, in: bytes) else { return nil }
+                return String(decoding: UnsafeBufferPointer(rebasing: bytes[found]), as: UTF8.self)
             }
         }
-        return found.map { String(decoding: lines[$0], as: UTF8.self) }
     }
 
     /// The lines, for people.
@@ -33,7 +31,7 @@ package struct S3Headers: Sendable {
 
     /// Takes one line of a reply's head; a status line begins anew.
     package mutating func add(line: UnsafeRawBufferPointer) {
-        if line.starts(with: "HTTP/".utf8) {
+        if Self.isStatus(line) {
             lines.removeAll(keepingCapacity: true)
             isTooLong = false
             return
@@ -42,27 +40,51 @@ package struct S3Headers: Sendable {
             isTooLong = true
             return
         }
+        if lines.isEmpty { lines.reserveCapacity(1024) }
         lines.append(contentsOf: line)
         // What ends a line is the line, not what is in it.
         if line.last != 0x0a { lines.append(0x0a) }
     }
 
-    /// Where the value is, if the line has this name.
-    private static func value(
-        of name: [UInt8], in line: Slice<UnsafeBufferPointer<UInt8>>
-    ) -> Range<Int>? {
-        guard line.count > name.count, line[line.startIndex + name.count] == 0x3a else {
-            return nil
-        }
-        for (wanted, byte) in zip(name, line) where wanted != lowercased(byte) { return nil }
-        var start = line.startIndex + name.count + 1
-        var end = line.endIndex
-        while start < end, line[start] <= 0x20 { start += 1 }
-        while end > start, line[end - 1] <= 0x20 { end -= 1 }
-        return start..<end
+    /// Whether the line begins the head of a reply.
+    static func isStatus(_ line: UnsafeRawBufferPointer) -> Bool {
+        guard line.count >= 5, let start = line.baseAddress else { return false }
+        return memcmp(start, "HTTP/", 5) == 0
+    }
+
+    /// Without regard to the case of ASCII letters; never to the language of the environment.
+    private static func isSame(
+        _ one: UnsafePointer<UInt8>, _ other: UnsafePointer<UInt8>, _ count: Int
+    ) -> Bool {
+        (0..<count).allSatisfy { lowercased(one[$0]) == lowercased(other[$0]) }
     }
 
     private static func lowercased(_ byte: UInt8) -> UInt8 {
         (0x41...0x5a).contains(byte) ? byte | 0x20 : byte
+    }
+
+    /// Where the value is of the last line with this name.
+    private static func value(
+        of name: UnsafeBufferPointer<UInt8>, in bytes: UnsafeBufferPointer<UInt8>
+    ) -> Range<Int>? {
+        guard let base = bytes.baseAddress, let wanted = name.baseAddress else { return nil }
+        var found: Range<Int>?
+        var next = 0
+        while next < bytes.count {
+            let line = next
+            var end = bytes.count
+            if let feed = memchr(base + line, 0x0a, end - line) {
+                end = UnsafeRawPointer(base).distance(to: feed)
+            }
+            next = end + 1
+            var start = line + name.count + 1
+            guard start <= end, base[start - 1] == 0x3a,
+                isSame(base + line, wanted, name.count)
+            else { continue }
+            while start < end, base[start] <= 0x20 { start += 1 }
+            while end > start, base[end - 1] <= 0x20 { end -= 1 }
+            found = start..<end
+        }
+        return found
     }
 }

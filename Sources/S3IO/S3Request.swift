@@ -47,8 +47,8 @@ package struct S3Request {
 
 /// A successful reply.
 package struct S3Response {
-    package var status: Int
-    package var headers: S3Headers
+    package let status: Int
+    package let headers: S3Headers
     /// Bytes of the body, wherever they went; more than fit means that the rest was dropped.
     package var bodyCount: Int
     /// The body, when the request had no target.
@@ -57,14 +57,25 @@ package struct S3Response {
     package var hadUnansweredTry = false
 
     /// The entity tag without quotes and without the mark of a weak one; nil when there is none.
-    package var entityTag: String? { headers["etag"].flatMap(Self.entityTag) }
+    package let entityTag: String?
+
+    init(status: Int, headers: S3Headers, bodyCount: Int, body: [UInt8]) {
+        self.status = status
+        self.headers = headers
+        self.bodyCount = bodyCount
+        self.body = body
+        entityTag = headers["etag"].flatMap(Self.entityTag)
+    }
 
     package static func entityTag(_ text: String) -> String? {
-        var tag = text[...]
-        if tag.hasPrefix("W/") || tag.hasPrefix("w/") { tag = tag.dropFirst(2) }
-        if tag.count >= 2, tag.first == "\"", tag.last == "\"" { tag = tag.dropFirst().dropLast() }
+        var tag = text.utf8[...]
+        if tag.starts(with: "W/".utf8) || tag.starts(with: "w/".utf8) { tag = tag.dropFirst(2) }
+        let quote = UInt8(ascii: "\"")
+        if tag.count >= 2, tag.first == quote, tag.last == quote {
+            tag = tag.dropFirst().dropLast()
+        }
         // It is sent back in conditions, and in a document anything can stand.
-        let isPlain = tag.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x22 && $0 != 0x7f }
-        return tag.isEmpty || !isPlain ? nil : String(tag)
+        let isPlain = tag.allSatisfy { $0 >= 0x20 && $0 != quote && $0 != 0x7f }
+        return tag.isEmpty || !isPlain ? nil : String(Substring(tag))
     }
 }

@@ -6,7 +6,7 @@ package final class SignatureV4: Sendable {
     private let credentials: Credentials
     private let region: String
     /// The signing key depends on the day only.
-    private let cachedKey = Locked<(day: String, key: [UInt8])>(("", []))
+    private let cachedKey = Locked<(day: String, key: HMACKey)?>(nil)
 
     package init(_ credentials: Credentials, region: String) {
         self.credentials = credentials
@@ -20,7 +20,7 @@ package final class SignatureV4: Sendable {
         package var path: String
         /// Encoded and sorted.
         package var query: String
-        package var headers: [(name: String, value: String)]
+        package let headers: [(name: String, value: String)]
         /// Hex SHA-256 of the body.
         package var payloadHash: String
 
@@ -33,16 +33,16 @@ package final class SignatureV4: Sendable {
             self.query = query
             self.headers = headers.sorted { $0.name < $1.name }
             self.payloadHash = payloadHash
+            var names = ""
+            for header in self.headers {
+                if !names.isEmpty { names += ";" }
+                names += header.name
+            }
+            signedHeaders = names
         }
 
-        package var signedHeaders: String {
-            var text = ""
-            for header in headers {
-                if !text.isEmpty { text += ";" }
-                text += header.name
-            }
-            return text
-        }
+        /// Their names.
+        package let signedHeaders: String
 
         package var canonical: String {
             var text = ""
@@ -83,27 +83,40 @@ package final class SignatureV4: Sendable {
 
     /// - Parameter date: `YYYYMMDDTHHMMSSZ`, the value of `x-amz-date`.
     package func stringToSign(_ request: Request, date: String) -> String {
+        stringToSign(request, date: date, scope(date))
+    }
+
+    private func stringToSign(_ request: Request, date: String, _ scope: String) -> String {
         var canonical = request.canonical
         let hash = canonical.withUTF8 { Digest.sha256(UnsafeRawBufferPointer($0)) }
-        return "AWS4-HMAC-SHA256\n\(date)\n\(scope(date))\n\(Digest.hex(hash))"
+        return "AWS4-HMAC-SHA256\n" + date + "\n" + scope + "\n" + Digest.hex(hash)
     }
 
     /// The value of the `Authorization` header.
     package func authorization(_ request: Request, date: String) -> String {
-        let text = Array(stringToSign(request, date: date).utf8)
-        let signature = Digest.hmacSHA256(key: key(day: String(date.prefix(8))), text)
-        return "AWS4-HMAC-SHA256 Credential=\(credentials.accessID)/\(scope(date)), "
-            + "SignedHeaders=\(request.signedHeaders), Signature=\(Digest.hex(signature))"
+        let scope = scope(date)
+        var text = stringToSign(request, date: date, scope)
+        let key = key(day: date.utf8.prefix(8))
+        let signature = text.withUTF8 { key.sign(UnsafeRawBufferPointer($0)) }
+        return "AWS4-HMAC-SHA256 Credential=" + credentials.accessID + "/" + scope
+            + ", SignedHeaders=" + request.signedHeaders + ", Signature=" + Digest.hex(signature)
     }
 
-    private func scope(_ date: String) -> String { "\(date.prefix(8))/\(region)/s3/aws4_request" }
+    private func scope(_ date: String) -> String {
+        date.prefix(8) + "/" + region + "/s3/aws4_request"
+    }
 
-    private func key(day: String) -> [UInt8] {
-        if let key = cachedKey.withLock({ $0.day == day ? $0.key : nil }) { return key }
-        var key = Array("AWS4".utf8) + Array(credentials.accessKey.utf8)
-        for part in [day, region, "s3", "aws4_request"] {
-            key = Digest.hmacSHA256(key: key, Array(part.utf8))
+    private func key(day: Substring.UTF8View) -> HMACKey {
+        let known = cachedKey.withLock { cached in
+            cached.flatMap { $0.day.utf8.elementsEqual(day) ? $0.key : nil }
         }
+        if let known { return known }
+        let day = String(Substring(day))
+        var bytes = Array("AWS4".utf8) + Array(credentials.accessKey.utf8)
+        for part in [day, region, "s3", "aws4_request"] {
+            bytes = Digest.hmacSHA256(key: bytes, Array(part.utf8))
+        }
+        let key = HMACKey(sha256: bytes)
         cachedKey.withLock { $0 = (day, key) }
         return key
     }

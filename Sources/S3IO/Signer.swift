@@ -12,6 +12,8 @@ final class Signer: Sendable {
     private let source: any CredentialsSource
     /// Of the key used last; its signing key is worth keeping.
     private let latest = Locked<(credentials: Credentials, signature: SignatureV4)?>(nil)
+    /// Requests of one second have the same date.
+    private let latestDate = Locked<(seconds: Int, text: String)>((.min, ""))
 
     init(_ endpoint: S3Endpoint, _ version: SignatureVersion, _ source: any CredentialsSource) {
         self.endpoint = endpoint
@@ -37,7 +39,7 @@ final class Signer: Sendable {
         var authorization: String?
         switch version {
         case .aws4:
-            let date = S3Date.text(seconds)
+            let date = date(seconds)
             let hash = payloadHash()
             headers.append(("x-amz-date", date))
             headers.append(("x-amz-content-sha256", hash))
@@ -65,6 +67,13 @@ final class Signer: Sendable {
         for header in headers { lines.append(header.name + ": " + header.value) }
         if let authorization { lines.append("Authorization: " + authorization) }
         return lines
+    }
+
+    private func date(_ seconds: Int) -> String {
+        latestDate.withLock { latest in
+            if latest.seconds != seconds { latest = (seconds, S3Date.text(seconds)) }
+            return latest.text
+        }
     }
 
     /// What version 2 signs of the URL.
