@@ -115,7 +115,10 @@ extension Engine {
         let activity = activity(block)
         defer { dropIfIdle(block) }
         if activity.isDestaging { return .running }
-        guard slotIO[slot] == 0 else { return .waitsForIO }
+        guard slotIO[slot] == 0 else {
+            isSlotAwaited = true
+            return .waitsForIO
+        }
         let reuse = state.reuseLSN(slot)
         guard reuse <= journal.sealed else { return .waitsForSeal(reuse) }
         let items = state.destageable(block, upTo: journal.sealed)

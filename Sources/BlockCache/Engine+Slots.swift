@@ -52,6 +52,7 @@ extension Engine {
             if slotIO[first.slot] == 0 {
                 release(UInt32(first.slot))
             } else {
+                isSlotAwaited = true
                 pendingSlots.append(first)
             }
         }

@@ -101,6 +101,8 @@ package final class Engine {
     /// Freed by a record, not reusable before it is sealed.
     var pendingSlots: Fifo<(slot: Int, lsn: LSN)> = Fifo()
     var slotIO: [UInt32]
+    /// The last `pump` found something to do with a slot that I/O uses.
+    var isSlotAwaited = false
     var isReferenced: [Bool]
     var slotUse = SlotUse()
     var isVerified: [Bool]
@@ -257,6 +259,7 @@ package final class Engine {
     /// Lets everything go on that can. Called at the end of each event.
     func pump() {
         guard poison == nil else { return }
+        isSlotAwaited = false
         pumpSlots()
         pumpFlow()
         pumpReadAhead()

@@ -182,6 +182,11 @@ public struct ReadReply: Sendable {
     public let buffer: AlignedBuffer
     public let range: Range<Int>
     public var bytes: UnsafeRawBufferPointer { buffer.slice(range) }
+
+    package init(buffer: AlignedBuffer, range: Range<Int>) {
+        self.buffer = buffer
+        self.range = range
+    }
 }
 
 /// One read of the user, split into parts by block.

@@ -87,13 +87,17 @@ package struct ReadAheadStreams {
     private mutating func makeRoom(atMost most: Int, _ isOfKind: (Stream) -> Bool) {
         let now = clock
         streams.removeAll { $0.isGoing && now - $0.usedAt > Self.idleMax }
-        while streams.count(where: isOfKind) > most,
-            let oldest = streams.indices.filter({ isOfKind(streams[$0]) })
-                .min(by: { streams[$0].usedAt < streams[$1].usedAt })
-        {
-            streams.remove(at: oldest)
+        while streams.count(where: isOfKind) > most {
+            var oldest: Int?
+            for (index, stream) in streams.enumerated() where isOfKind(stream) {
+                if oldest.map({ stream.usedAt < streams[$0].usedAt }) ?? true { oldest = index }
+            }
+            if let oldest { streams.remove(at: oldest) }
         }
     }
+
+    /// Something may be wanted ahead.
+    package var isReading: Bool { streams.contains { $0.isGoing } }
 
     /// The stream that needs its next block soonest.
     /// - Parameter share: Most blocks that all streams together may be ahead.

@@ -163,11 +163,13 @@ public final class VolumeCache: @unchecked Sendable {
         let granule = UInt64(geometry.granuleSize)
         let low = offset / granule * granule
         let high = (offset + UInt64(count) + granule - 1) / granule * granule
+        let buffer = AlignedBuffer(Int(high - low))
+        let range = Int(offset - low)..<Int(offset - low) + count
+        if isHit(low, high, buffer) {
+            return reply(.success(ReadReply(buffer: buffer, range: range)))
+        }
         let spans = blockSpans(low, high)
-        let from = Int(offset - low)
-        let request = ReadRequest(
-            buffer: AlignedBuffer(Int(high - low)), range: from..<from + count,
-            parts: spans.count, reply: reply)
+        let request = ReadRequest(buffer: buffer, range: range, parts: spans.count, reply: reply)
         let work = event { engine in
             for span in spans {
                 let part = ReadPart(
@@ -177,6 +179,19 @@ public final class VolumeCache: @unchecked Sendable {
             }
         }
         carryOut(work, isLane: false)
+    }
+
+    /// Whether all was in the slot of one block, and now is in the buffer.
+    private func isHit(_ low: UInt64, _ high: UInt64, _ buffer: AlignedBuffer) -> Bool {
+        let block = low / UInt64(geometry.blockSize)
+        guard (high - 1) / UInt64(geometry.blockSize) == block else { return false }
+        let span = blockSpan(block, low, high)
+        var hit: SlotHit?
+        carryOut(event { hit = $0.beginHit(span.block, span.granules) }, isLane: false)
+        guard let hit else { return false }
+        let isGood = runner.read(hit, into: buffer.mutableBytes)
+        carryOut(event { $0.endHit(hit, isGood: isGood) }, isLane: false)
+        return isGood
     }
 
     /// Writes bytes, which are copied before this returns. `reply(nil)`: acknowledged, survives
@@ -240,14 +255,18 @@ public final class VolumeCache: @unchecked Sendable {
     /// The parts of a byte range by block, in whole granules.
     private func blockSpans(_ low: UInt64, _ high: UInt64) -> [BlockSpan] {
         let blockSize = UInt64(geometry.blockSize)
+        return (low / blockSize...(high - 1) / blockSize).map { blockSpan($0, low, high) }
+    }
+
+    /// The part of a byte range that is in a block.
+    private func blockSpan(_ block: UInt64, _ low: UInt64, _ high: UInt64) -> BlockSpan {
+        let blockSize = UInt64(geometry.blockSize)
         let granule = geometry.granuleSize
-        return (low / blockSize...(high - 1) / blockSize).map { block in
-            let base = block * blockSize
-            let first = Int(max(low, base) - base) / granule
-            let last = Int(min(high, base + blockSize) - 1 - base) / granule
-            return BlockSpan(
-                block: block, granules: first..<last + 1, start: base + UInt64(first * granule))
-        }
+        let base = block * blockSize
+        let first = Int(max(low, base) - base) / granule
+        let last = Int(min(high, base + blockSize) - 1 - base) / granule
+        return BlockSpan(
+            block: block, granules: first..<last + 1, start: base + UInt64(first * granule))
     }
 
     // MARK: Engine
@@ -257,7 +276,6 @@ public final class VolumeCache: @unchecked Sendable {
         lock.withLock {
             engine.now = Monotonic.nowMs
             body(engine)
-            engine.pump()
             if isTimerIdle, engine.hasTimedWork {
                 isTimerIdle = false
                 lock.broadcast()

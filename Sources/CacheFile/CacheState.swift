@@ -115,7 +115,7 @@ public final class CacheState {
 
     /// - Parameter slot: the slot that holds `block`.
     public func source(slot: Int, block: UInt64, granule: Int) -> Source {
-        let valid = slots.valid(slot).contains(granule)
+        let valid = slots.isValid(slot, granule)
         if let overlay = overlays[block]?[granule] {
             // While a destage runs, or before its CRC is in the entry, the journal has the truth.
             if !overlay.isDestaged || !valid { return .overlay(overlay) }

@@ -208,6 +208,11 @@ public final class SlotTable {
         return granules
     }
 
+    /// Whether one of them is.
+    public func isValid(_ slot: Int, _ granule: Int) -> Bool {
+        cold(slot).load(fromByteOffset: granule / 8, as: UInt8.self) & 1 << (granule % 8) != 0
+    }
+
     package func setValid(_ slot: Int, _ granules: GranuleSet) {
         let entry = cold(slot)
         for word in 0..<geometry.bitmapBytes / 8 {

@@ -80,6 +80,24 @@ final class EngineWorld {
         run()
     }
 
+    /// Begins to read granules that are all in the slot of their block, and holds it.
+    func beginHit(_ block: UInt64, granules: Range<Int>) -> SlotHit? {
+        let hit = engine.beginHit(block, granules)
+        run()
+        return hit
+    }
+
+    /// Reads them and lets go of the slot.
+    /// - Returns: nil: they are not what was written.
+    func endHit(_ hit: SlotHit, granules: Int) -> [UInt8]? {
+        let buffer = AlignedBuffer(granules * engine.geometry.granuleSize)
+        let runner = PlanRunner(file: file, geometry: engine.geometry, seeds: engine.seeds)
+        let isGood = runner.read(hit, into: buffer.mutableBytes)
+        engine.endHit(hit, isGood: isGood)
+        run()
+        return isGood ? Array(buffer.bytes) : nil
+    }
+
     /// Time passes, in the steps of the timer.
     func pass(ms: UInt64) {
         let end = now + ms

@@ -21,6 +21,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case replayedZero, replayedZeroRange, replayedCarriedZero, replayedDataZero, replayedCleanRange
     // What the histories did.
     case wroteBlocks, wroteGranules, wroteBytes, wroteAcross, wroteZeros, reads, fsyncs
+    case hits, hitsOutlived
     case storeGets, storePartGets, readAhead, storePuts, storeDeletes, storeFailures, lostReplies,
         verifications
     case overtaken, overtakenStored

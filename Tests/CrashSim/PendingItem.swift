@@ -12,6 +12,7 @@ final class PendingItem {
         case flush
         case slot(SlotWrite)
         case read(PlanTask)
+        case hit(UserHit)
         case destage(DestageTask)
         case checkpoint
         case markPoisoned
@@ -31,6 +32,8 @@ final class PendingItem {
     var flush: SimDisk.FlushToken?
     /// The first part is done: a plan has run, or the store has been asked.
     var isPerformed = false
+    /// Of a hit: what it read is what was written.
+    var isGood = false
     var fetched: Result<Fetched, StoreError>?
     var uploaded: Result<StoreOutcome, StoreError>?
     var settled: Result<Settled, StoreError>?
@@ -72,9 +75,22 @@ final class PendingItem {
         case .move: return isPerformed ? .crashMove : nil
         case .reserve: return .crashReserving
         case .truncate: return .crashTruncating
-        case .read, .checkpoint, .markPoisoned, .fetch, .settle, .survey: return nil
+        case .read, .hit, .checkpoint, .markPoisoned, .fetch, .settle, .survey: return nil
         }
     }
+}
+
+/// One read of the user that found all it wants in one slot.
+struct UserHit {
+    let hit: SlotHit
+    let block: UInt64
+    let buffer: AlignedBuffer
+    /// In the volume.
+    let range: Range<Int>
+    /// The same in the buffer.
+    let place: Range<Int>
+    /// Last LSN assigned when it began.
+    let since: LSN
 }
 
 /// One write of the user. `@unchecked Sendable` as its world is: one thread.

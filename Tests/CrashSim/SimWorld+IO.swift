@@ -34,6 +34,7 @@ extension SimWorld {
             end(item) { engine.checkpointWritten(item.error) }
         case .markPoisoned: end(item) {}
         case .read(let task): advance(item, task)
+        case .hit(let user): advance(item, user)
         case .destage(let task): advance(item, task)
         case .fetch(let task): advance(item, task)
         case .upload(let task): advance(item, task)
@@ -78,6 +79,21 @@ extension SimWorld {
             if random.chance(50) { return }
         }
         end(item) { engine.planDone(task) }
+    }
+
+    private func advance(_ item: PendingItem, _ user: UserHit) {
+        if !item.isPerformed {
+            item.isGood = runner.read(user.hit, into: user.buffer.mutableBytes)
+            item.isPerformed = true
+            if !item.isGood, !foundDamage(.readBad) {
+                broken("block \(user.block): a reader of its slot finds damaged bytes")
+            }
+            if random.chance(50) { return }
+        }
+        coverage.hit(.hits)
+        if engine.state.slot(of: user.block) != user.hit.slot { coverage.hit(.hitsOutlived) }
+        end(item) { engine.endHit(user.hit, isGood: item.isGood) }
+        hitDone(user, isGood: item.isGood)
     }
 
     private func advance(_ item: PendingItem, _ task: MoveTask) {

@@ -172,10 +172,11 @@ extension SimWorld {
         let count = random.chance(30) ? random.within(1...3000) : random.within(1...8) * 512
         let limit = max(1, volumeSize - count)
         let offset = random.chance(50) ? random.below(limit) : random.below(limit) / 512 * 512
-        read(offset..<min(volumeSize, offset + count))
+        read(offset..<min(volumeSize, offset + count), mayHit: true)
     }
 
-    func read(_ range: Range<Int>) {
+    /// - Parameter mayHit: What is in a slot may be read from there, without the engine.
+    func read(_ range: Range<Int>, mayHit: Bool = false) {
         coverage.hit(.reads)
         let size = plan.blockSize
         let granule = geometry.granuleSize
@@ -183,12 +184,24 @@ extension SimWorld {
         let high = (range.upperBound + granule - 1) / granule * granule
         let blocks = low / size...(high - 1) / size
         let known = oracle.assigned
-        let request = ReadRequest(
-            buffer: AlignedBuffer(high - low),
-            range: range.lowerBound - low..<range.upperBound - low,
-            parts: blocks.count
-        ) { [unowned self] result in finished(range, since: known, result) }
+        let buffer = AlignedBuffer(high - low)
+        let place = range.lowerBound - low..<range.upperBound - low
         usersRunning += 1
+        // Half of those that could be.
+        if mayHit, blocks.count == 1, known % 2 == 0,
+            let hit = engine.beginHit(
+                UInt64(blocks.lowerBound), low % size / granule..<(high - 1) % size / granule + 1)
+        {
+            let user = UserHit(
+                hit: hit, block: UInt64(blocks.lowerBound), buffer: buffer, range: range,
+                place: place, since: known)
+            takeWork()
+            pending.append(PendingItem(.hit(user)))
+            return
+        }
+        let request = ReadRequest(
+            buffer: buffer, range: place, parts: blocks.count
+        ) { [unowned self] result in finished(range, since: known, result) }
         for block in blocks {
             let from = max(low, block * size)
             let to = min(high, (block + 1) * size)
@@ -199,6 +212,16 @@ extension SimWorld {
                     request: request))
             takeWork()
         }
+    }
+
+    /// A damaged one is left to those who look further.
+    func hitDone(_ user: UserHit, isGood: Bool) {
+        if isGood {
+            let reply = ReadReply(buffer: user.buffer, range: user.place)
+            return finished(user.range, since: user.since, .success(reply))
+        }
+        usersRunning -= 1
+        read(user.range)
     }
 
     private func finished(

@@ -61,7 +61,7 @@ struct CrashSimulationTests {
             Self.imagesMin / 2000,
             but: [
                 .pageMateUsed: 1, .crashPadWrite: 1, .evictedInExtent: 1, .storeAhead: 1,
-                .destagedBad: 1, .readRefused: 10, .writeRefused: 10,
+                .destagedBad: 1, .readRefused: 10, .writeRefused: 10, .hitsOutlived: 50,
                 .lists: 0, .listFailures: 0, .verifiedByList: 0,
             ])
         #expect(missing.isEmpty, "branches that the histories no longer reach")
