@@ -38,10 +38,11 @@ extension SimWorld {
         settle()
     }
 
-    func readGranules(_ block: Int, _ granules: Range<Int>) {
+    func readGranules(_ block: Int, _ granules: Range<Int>, mayHit: Bool = false) {
         let size = geometry.granuleSize
         let start = block * plan.blockSize
-        read(start + granules.lowerBound * size..<start + granules.upperBound * size)
+        let range = start + granules.lowerBound * size..<start + granules.upperBound * size
+        read(range, mayHit: mayHit)
         settle()
     }
 
@@ -60,8 +61,8 @@ extension SimWorld {
 
     func isKind(_ item: PendingItem, _ name: ItemName) -> Bool {
         switch (item.kind, name) {
-        case (.group, .group), (.flush, .flush), (.read, .read), (.destage, .destage),
-            (.checkpoint, .checkpoint), (.fetch, .fetch), (.upload, .upload),
+        case (.group, .group), (.flush, .flush), (.read, .read), (.hit, .hit),
+            (.destage, .destage), (.checkpoint, .checkpoint), (.fetch, .fetch), (.upload, .upload),
             (.settle, .settle), (.move, .move), (.survey, .survey):
             return true
         case (.slot(let write), .userSlot):
@@ -76,7 +77,7 @@ extension SimWorld {
 
     enum ItemName {
         case group, flush, userSlot, fill, read, destage, checkpoint, fetch, upload, settle, move
-        case survey
+        case survey, hit
     }
 
     func first(_ name: ItemName) throws(Violation) -> PendingItem {

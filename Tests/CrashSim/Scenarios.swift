@@ -35,6 +35,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     case growAndShrink = "S20"
     case lostFill = "S24"
     case everythingFull = "S25"
+    case hitHoldsSlot = "S26"
     case directWriteWaitsForRoom = "R1"
     case partialReadPinsRing = "R2"
     case cleansWaitForRoom = "R3"
@@ -85,6 +86,7 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .growAndShrink: try s20()
         case .lostFill: try s24()
         case .everythingFull: try s25()
+        case .hitHoldsSlot: try s26()
         case .directWriteWaitsForRoom: try r1()
         case .partialReadPinsRing: try r2()
         case .cleansWaitForRoom: try r3()
@@ -322,6 +324,31 @@ package enum Scenario: String, CaseIterable, Sendable {
         }
         try world.finishAllChecked()
         try world.require(world.usersRunning == 0, "the reader has its answer")
+    }
+
+    /// A reader of what lies in one slot holds it; the block gets another one, that is sealed, and
+    /// others look for slots.
+    private func s26() throws {
+        let world = try SimWorld.quiet()
+        world.writeBlock(0)
+        try world.finishAll()
+        world.readGranules(0, 0..<4, mayHit: true)
+        guard case .hit(let user) = try world.first(.hit).kind else { return }
+        for block in 0..<4 {
+            world.writeBlock(block)
+            try world.finishAll(except: [.hit])
+            world.startSync()
+            world.settle()
+            world.askForCheckpoint()
+            try world.finishAll(except: [.hit])
+        }
+        let state = world.engine.state
+        try world.require(state.slot(of: 0) != user.hit.slot, "the block has left the slot")
+        try world.require(state.slots.isFree(user.hit.slot), "nobody has got it yet")
+        try world.finishAllChecked()
+        world.writeBlock(4)
+        try world.finishAllChecked()
+        try world.require(!state.slots.isFree(user.hit.slot), "it is free again")
     }
 
     /// A fill above D is lost, the mount drops it, crashes before and after the first group; also

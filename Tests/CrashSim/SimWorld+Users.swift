@@ -172,7 +172,8 @@ extension SimWorld {
         let count = random.chance(30) ? random.within(1...3000) : random.within(1...8) * 512
         let limit = max(1, volumeSize - count)
         let offset = random.chance(50) ? random.below(limit) : random.below(limit) / 512 * 512
-        read(offset..<min(volumeSize, offset + count), mayHit: true)
+        // Half of those that could be.
+        read(offset..<min(volumeSize, offset + count), mayHit: oracle.assigned % 2 == 0)
     }
 
     /// - Parameter mayHit: What is in a slot may be read from there, without the engine.
@@ -187,8 +188,7 @@ extension SimWorld {
         let buffer = AlignedBuffer(high - low)
         let place = range.lowerBound - low..<range.upperBound - low
         usersRunning += 1
-        // Half of those that could be.
-        if mayHit, blocks.count == 1, known % 2 == 0,
+        if mayHit, blocks.count == 1,
             let hit = engine.beginHit(
                 UInt64(blocks.lowerBound), low % size / granule..<(high - 1) % size / granule + 1)
         {
