@@ -52,13 +52,6 @@ extension PlanRunner {
     /// - Returns: whether they are there and intact.
     package func read(_ hit: SlotHit, into target: UnsafeMutableRawBufferPointer) -> Bool {
         do { try file.read(into: target, at: hit.offset, .cached) } catch { return false }
-        let size = geometry.granuleSize
-        for (number, granule) in hit.granules.enumerated() {
-            let bytes = UnsafeRawBufferPointer(
-                rebasing: target[number * size..<(number + 1) * size])
-            let crc = GranuleChecksum.of(bytes, block: hit.block, granule: granule, geometry, seeds)
-            if crc != hit.crcs[number] { return false }
-        }
-        return true
+        return bad(target, hit.block, hit.granules, hit.crcs).isEmpty
     }
 }

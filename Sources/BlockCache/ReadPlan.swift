@@ -133,22 +133,24 @@ package struct PlanRunner {
         at offset: Int
     ) throws(FileError) {
         try file.read(into: target, at: offset, .cached)
-        if bad(piece, plan, target).isEmpty { return }
+        if bad(target, plan.block, piece.granules, piece.crcs).isEmpty { return }
         try file.read(into: target, at: offset, .direct)
-        plan.badGranules = plan.badGranules.union(bad(piece, plan, target))
+        plan.badGranules = plan.badGranules.union(
+            bad(target, plan.block, piece.granules, piece.crcs))
     }
 
-    private func bad(
-        _ piece: ReadPlan.Piece, _ plan: ReadPlan, _ target: UnsafeMutableRawBufferPointer
+    /// Those of the granules in `target` that are not what their checksums say.
+    func bad(
+        _ target: UnsafeMutableRawBufferPointer, _ block: UInt64, _ granules: Range<Int>,
+        _ crcs: [UInt32]
     ) -> GranuleSet {
         let size = geometry.granuleSize
         var bad = GranuleSet()
-        for (number, granule) in piece.granules.enumerated() {
+        for (number, granule) in granules.enumerated() {
             let bytes = UnsafeRawBufferPointer(
                 rebasing: UnsafeRawBufferPointer(target)[number * size..<(number + 1) * size])
-            let crc = GranuleChecksum.of(
-                bytes, block: plan.block, granule: granule, geometry, seeds)
-            if crc != piece.crcs[number] { bad.insert(granule) }
+            let crc = GranuleChecksum.of(bytes, block: block, granule: granule, geometry, seeds)
+            if crc != crcs[number] { bad.insert(granule) }
         }
         return bad
     }

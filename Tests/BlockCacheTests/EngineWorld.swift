@@ -91,7 +91,6 @@ final class EngineWorld {
     /// - Returns: nil: they are not what was written.
     func endHit(_ hit: SlotHit, granules: Int) -> [UInt8]? {
         let buffer = AlignedBuffer(granules * engine.geometry.granuleSize)
-        let runner = PlanRunner(file: file, geometry: engine.geometry, seeds: engine.seeds)
         let isGood = runner.read(hit, into: buffer.mutableBytes)
         engine.endHit(hit, isGood: isGood)
         run()
@@ -162,8 +161,12 @@ final class EngineWorld {
         write(pieces.map { ($0.buffer.bytes, $0.offset) })
     }
 
+    private var runner: PlanRunner {
+        PlanRunner(file: file, geometry: engine.geometry, seeds: engine.seeds)
+    }
+
     private func run(_ plan: ReadPlan) {
-        PlanRunner(file: file, geometry: engine.geometry, seeds: engine.seeds).run(plan)
+        runner.run(plan)
     }
 
     private func perform(_ item: Work) {

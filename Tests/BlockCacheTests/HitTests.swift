@@ -53,7 +53,7 @@ struct HitTests {
     }
 
     /// What is not in the slot as it has to be is left to those who look further.
-    @Test("only whole, current, verified content of a slot is a hit")
+    @Test("only whole, current content of a slot is a hit")
     func others() throws {
         let world = try EngineWorld(slots: 8)
         #expect(world.beginHit(0, granules: 0..<1) == nil)
