@@ -119,7 +119,9 @@ package final class MountedDaemon {
     @discardableResult
     package func unmount() throws -> Int32 {
         try unmountOnly()
-        return try exitStatus()
+        let status = try exitStatus()
+        if status != 0 { print("s3backer ended with status \(status):\n\(log)") }
+        return status
     }
 
     /// A process that another test is just starting holds copies of our descriptors until it runs
