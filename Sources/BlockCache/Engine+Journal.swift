@@ -53,6 +53,7 @@ extension Engine {
             preconditionFailure("record contradicts the state: \(error.what)")
         }
         if unsyncedSinceMs == nil { unsyncedSinceMs = now }
+        if gatheringSinceMs == nil { gatheringSinceMs = now }
         return lsn
     }
 
@@ -139,19 +140,14 @@ extension Engine {
         pump()
     }
 
-    /// Everything acknowledged before becomes durable; `done` is called then.
+    /// Everything acknowledged before becomes durable; `done` is called then. What else has been
+    /// recorded and not written yet is nobody's promise, and not waited for.
     func syncLocal(_ done: @escaping @Sendable (VolumeError?) -> Void) {
-        if journal.lastRecordLSN <= journal.durable { return reply { done(nil) } }
-        let epoch = Record.epoch(journal.epoch)
-        var lsn = journal.lastRecordLSN
-        if waitingInReserve.isEmpty,
-            journal.hasRoom(recordBytes: 64, dataBytes: 0, reserved: false)
-        {
-            // Last record of its group: the group's epoch number is that of the records before.
-            lsn = append(epoch)
-            journal.closeOpen()
-            journal.epoch += 1
-        }
+        let lsn = min(journal.written, journal.lastRecordLSN)
+        if lsn <= journal.durable { return reply { done(nil) } }
+        // A group has one epoch.
+        journal.closeOpen()
+        journal.epoch += 1
         syncs.append(SyncWaiter(lsn: lsn, reply: done))
         durableWanted = max(durableWanted, lsn)
         pump()
@@ -212,7 +208,8 @@ extension Engine {
     /// Writes the next group, flushes when somebody waits, seals when somebody needs it.
     func pumpJournal() {
         if sealWanted > journal.sealed { wantSealed() }
-        if let group = journal.nextWrite() {
+        if isGroupWanted, let group = journal.nextWrite() {
+            if !journal.hasOpen { gatheringSinceMs = nil }
             work.append(.writeGroup(group, offset: journal.offset(of: group)))
         }
         guard !journal.isFlushing else { return }
@@ -225,6 +222,15 @@ extension Engine {
             flushCoversSpace = resizeStage.needsFlush
             work.append(.flush(all: flushCoversSpace))
         }
+    }
+
+    /// Whether the next group is to be written now. What the uploader and the fills note nobody waits
+    /// for: written each by the thread that noted it, they would keep the users' records waiting for
+    /// threads that have much else to do.
+    private var isGroupWanted: Bool {
+        guard let since = gatheringSinceMs else { return true }
+        return !acks.isEmpty || journal.hasClosed || durableWanted > journal.written
+            || sealWanted > journal.sealed || now >= since + configuration.recordDelayMs
     }
 
     /// What is wanted has been written down, and only that: the flush that makes it durable before

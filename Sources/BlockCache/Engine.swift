@@ -17,6 +17,9 @@ public struct EngineConfiguration: Sendable {
     public var dirtyPagesMax = 2048
     /// Blocks destaged at a time.
     public var destagesMax = 4
+    /// How long records that nobody waits for gather, to be written with the next that somebody does
+    /// wait for.
+    public var recordDelayMs: UInt64 = 0
     /// How long an announced upload waits for others to share its flush.
     public var intentDelayMs: UInt64 = 200
     /// How long a write that found no free slot lets evictions gather, to share their flushes.
@@ -128,6 +131,8 @@ package final class Engine {
     var sealWanted: LSN = 0
     var lastCommitMs: UInt64 = 0
     var unsyncedSinceMs: UInt64?
+    /// When the open group got its first record.
+    var gatheringSinceMs: UInt64?
     var ringPins: [UInt64: Int] = [:]
     var plansRunning = 0
 

@@ -81,6 +81,8 @@ public final class VolumeCache: @unchecked Sendable {
     private static let writeFetchesMax = 4
     /// Digests make some 700 MB/s each; more threads would only take turns from the users'.
     private static let snapshotThreads = 2
+    /// What the end of the process may take back of uploads and fills that nobody waited for.
+    private static let recordDelayMs: UInt64 = 20
     /// Bytes of blocks destaged at a time.
     private static let destageBytesMax = 2 << 20
 
@@ -114,6 +116,7 @@ public final class VolumeCache: @unchecked Sendable {
         policy.surveysMax = max(1, configuration.surveyThreads)
         policy.storeReadsParts = true
         policy.keepsAll = true
+        policy.recordDelayMs = Self.recordDelayMs
         policy.destagesMax = max(4, min(32, Self.destageBytesMax / store.blockSize))
         let aheadMax = max(1, VolumeConfiguration.readAheadBytesMax / store.blockSize)
         policy.readAheadMax = max(0, min(configuration.readAhead, aheadMax))

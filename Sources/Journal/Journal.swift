@@ -280,6 +280,9 @@ public struct Journal: ~Copyable {
     public var isFlushing: Bool { flushTarget != nil }
     public var hasUnwritten: Bool { open != nil || !closed.isEmpty || writing != nil }
 
+    /// Whether a group gathers records.
+    public var hasOpen: Bool { open != nil }
+
     /// Whether a group waits to be written that no record can join any more.
     public var hasClosed: Bool { !closed.isEmpty }
 

@@ -107,6 +107,14 @@ final class EngineWorld {
         }
     }
 
+    /// The clean stop, as far as it gets.
+    func stop() {
+        engine.beginStop()
+        run()
+        engine.beginFinalCheckpoint()
+        run()
+    }
+
     /// The oldest uploads that wait are answered.
     func answerUploads(_ count: Int = Int.max) {
         for task in held.prefix(count) { upload(task) }
@@ -125,6 +133,11 @@ final class EngineWorld {
     var readsHeld: Int { heldReads.count }
     var uploadsHeld: Int { held.count }
     var checkpoints: Int { engine.statistics.checkpoints }
+    var groups: Int { engine.statistics.groups }
+    var flushes: Int { engine.statistics.flushes }
+    var isAllWritten: Bool { !engine.journal.hasUnwritten }
+    var isAllDurable: Bool { engine.journal.durable >= engine.journal.lastRecordLSN }
+    var epoch: UInt64 { engine.journal.epoch }
     var dirty: DirtyReport { engine.snapshotStatistics().dirty }
 
     func has(_ block: UInt64) -> Bool { engine.state.slot(of: block) != nil }

@@ -17,7 +17,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case replayedData, replayedMapNew, replayedMapMove, replayedMove, replayedExtend, replayedFill
     case replayedFillExtend, replayedZeroBase, replayedClean, replayedEvict
     case replayedPatch, replayedCarried, replayedMerge
-    case replayedEpoch, replayedSeal, replayedPad, replayedIntent, replayedCarriedIntent
+    case replayedSeal, replayedPad, replayedIntent, replayedCarriedIntent
     case replayedZero, replayedZeroRange, replayedCarriedZero, replayedDataZero, replayedCleanRange
     // What the histories did.
     case wroteBlocks, wroteGranules, wroteBytes, wroteAcross, wroteZeros, reads, fsyncs
@@ -46,8 +46,7 @@ package enum Branch: Int, CaseIterable, Sendable {
 
 /// Kinds of records, as they are counted against branches.
 package enum RecordKind: Int, CaseIterable, Sendable {
-    case data, merge, patch, carried, mapNew, mapMove, move, extend, fill, fillExtend, clean, evict,
-        epoch
+    case data, merge, patch, carried, mapNew, mapMove, move, extend, fill, fillExtend, clean, evict
     case intent, carriedIntent, seal, pad, zero, zeroRange, carriedZero, dataZero, cleanRange
 }
 

@@ -271,7 +271,6 @@ extension SimWorld {
             let isCarried = raw.flags & 8 != 0
             return isCarried
                 ? (.carriedIntent, .replayedCarriedIntent) : (.intent, .replayedIntent)
-        case 7: return (.epoch, .replayedEpoch)
         default: return (nil, nil)
         }
     }

@@ -155,7 +155,6 @@ package enum Scenario: String, CaseIterable, Sendable {
         try world.checkAll()
         world.startSync()
         world.settle()
-        try world.finish(.group)
         try world.finish(.flush)
         try world.checkAll()
         try world.finish(slow)

@@ -79,6 +79,7 @@ package struct WorldPlan {
         engine.storeReadsParts = storedPercent == 90
         // Neighbours are read often enough in a volume this small.
         if readPercent == 50 { engine.readAheadMax = 4 }
+        engine.recordDelayMs = UInt64(random.pick([0, 20, 1000]))
     }
 
     var identity: VolumeIdentity {
