@@ -120,8 +120,10 @@ extension Engine {
     private static var protectedStepsMax: Int { 65536 }
 
     /// CLOCK over the slots: a clean block that was used since the last round gets another one.
+    /// At the end nobody wants a slot, and the last checkpoint says where the log ends: nothing may
+    /// be recorded beside it.
     private func evict(_ count: Int) {
-        guard state.cleanSlots > 0, waitingInReserve.isEmpty else { return }
+        guard state.cleanSlots > 0, waitingInReserve.isEmpty, finalStage == .running else { return }
         var left = count
         let protected = configuration.policy.protectedBlocks
         let most = protected > 0 ? Self.protectedStepsMax : Self.clockStepsMax

@@ -70,7 +70,7 @@ package final class Engine {
     var sealWanted: LSN = 0
     var lastCommitMs: UInt64 = 0
     var unsyncedSinceMs: UInt64?
-    /// When the open group got its first record.
+    /// Since when there are records that have not been handed out to be written; nil: there are none.
     var gatheringSinceMs: UInt64?
     var ringPins: [UInt64: Int] = [:]
     var plansRunning = 0
