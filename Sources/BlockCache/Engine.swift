@@ -263,5 +263,7 @@ package final class Engine {
         precondition(
             poison != nil || !checkpointStage.isIdle || canCarry, "I9: no room left to carry")
         precondition(state.zeros.count <= geometry.ring.extentsMax, "I9: more than can be carried")
+        precondition(
+            finalStage != .checkpointing || !journal.hasOpen, "a record beside the last checkpoint")
     }
 }
