@@ -26,9 +26,9 @@ extension Engine {
             else { return nil }
             crcs.append(crc)
         }
-        noteRead(block)
+        let isAheadWanted = noteRead(block)
         noteUse(slot)
-        if streams.isReading { pumpReadAhead() }
+        if isAheadWanted { pumpReadAhead() }
         beginIO(slot)
         return SlotHit(
             slot: slot, block: block, granules: granules,

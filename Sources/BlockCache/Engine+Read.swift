@@ -7,7 +7,7 @@ import Journal
 
 extension Engine {
     package func read(_ part: ReadPart) {
-        noteRead(part.block)
+        _ = noteRead(part.block)
         resolve(part, fetched: nil)
         pump()
     }

@@ -4,10 +4,14 @@ import CacheFile
 
 extension Engine {
     /// The user reads a block.
-    func noteRead(_ block: UInt64) {
-        guard let left = streams.read(block), let slot = state.slot(of: left) else { return }
-        // Read once, from one end to the other: the first that may go, before what is read often.
-        isReferenced[slot] = false
+    /// - Returns: whether `pumpReadAhead` may have something to ask for now.
+    func noteRead(_ block: UInt64) -> Bool {
+        let step = streams.read(block)
+        if let left = step.left, let slot = state.slot(of: left) {
+            // Read once, from one end to the other: the first that may go, before what is read often.
+            isReferenced[slot] = false
+        }
+        return step.isGoing
     }
 
     /// Most blocks that all streams together may be ahead: the rest of the cache is for others.

@@ -92,10 +92,10 @@ extension Engine {
         if !isRoomy, coming < wanted + evictedTogether, isBatchReady {
             evict(max(wanted - coming, evictedTogether))
         }
-        if freeSlots.count < freeWanted / 2 + waitingForSlot.count + wantedAhead,
-            let last = pendingSlots.last,
-            last.lsn > journal.sealed
-        {
+        // Sealing takes two flushes: what was evicted is to be ready before it is needed. Where nothing
+        // is evicted, spare slots come back with flushes that others ask for, or when half are gone.
+        let least = isRoomy ? wanted - freeWanted / 2 : wanted + evictedTogether / 2
+        if freeSlots.count < least, let last = pendingSlots.last, last.lsn > journal.sealed {
             sealWanted = max(sealWanted, last.lsn)
         }
     }

@@ -39,18 +39,24 @@ package struct ReadAheadStreams {
         self.windowMax = trigger > 0 ? windowMax : 0
     }
 
+    /// What a read means to its stream.
+    package struct Step {
+        /// The block that the stream has left behind.
+        package fileprivate(set) var left: UInt64?
+        /// The stream may want more ahead than before.
+        package fileprivate(set) var isGoing = false
+    }
+
     /// A block is read by the user.
-    /// - Returns: the block that a stream has left behind.
-    package mutating func read(_ block: UInt64) -> UInt64? {
-        guard windowMax > 0 else { return nil }
+    package mutating func read(_ block: UInt64) -> Step {
+        guard windowMax > 0 else { return Step() }
         guard let index = streams.firstIndex(where: { $0.isContinued(by: block) }) else {
-            begin(at: block)
-            return nil
+            return Step(isGoing: begin(at: block))
         }
         streams[index].usedAt = clock
         let last = streams[index].last
         // Again, or a little late: reads that are under way together come in any order.
-        guard block > last else { return nil }
+        guard block > last else { return Step() }
         clock += 1
         let step = Int(block - last)
         streams[index].run += 1
@@ -60,27 +66,27 @@ package struct ReadAheadStreams {
             let isSuccess = block < streams[index].ahead
             streams[index].ahead = max(streams[index].ahead, block + 1)
             if isSuccess {
-                streams[index].window = min(windowMax, streams[index].window + step)
+                streams[index].window = min(windowMax, streams[index].window + 2 * step)
             }
-            return last
+            return Step(left: last, isGoing: true)
         }
         streams[index].ahead = block + 1
-        startIfLong(index)
-        return last
+        return Step(left: last, isGoing: startIfLong(index))
     }
 
-    private mutating func begin(at block: UInt64) {
+    private mutating func begin(at block: UInt64) -> Bool {
         clock += 1
         let stream = Stream(last: block, ahead: block + 1, usedAt: clock)
         makeRoom(atMost: Self.beginningMax - 1) { !$0.isGoing }
         streams.append(stream)
-        startIfLong(streams.count - 1)
+        return startIfLong(streams.count - 1)
     }
 
-    private mutating func startIfLong(_ index: Int) {
-        guard streams[index].run >= trigger else { return }
+    private mutating func startIfLong(_ index: Int) -> Bool {
+        guard streams[index].run >= trigger else { return false }
         streams[index].window = min(Self.firstWindow, windowMax)
         makeRoom(atMost: Self.goingMax) { $0.isGoing }
+        return true
     }
 
     /// Forgets those of a kind that were not used for the longest time.
@@ -95,9 +101,6 @@ package struct ReadAheadStreams {
             if let oldest { streams.remove(at: oldest) }
         }
     }
-
-    /// Something may be wanted ahead.
-    package var isReading: Bool { streams.contains { $0.isGoing } }
 
     /// The stream that needs its next block soonest.
     /// - Parameter share: Most blocks that all streams together may be ahead.

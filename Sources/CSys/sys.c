@@ -14,6 +14,11 @@ int csys_o_direct(void) { return O_DIRECT; }
 
 int csys_o_tmpfile(void) { return O_TMPFILE; }
 
+void csys_no_atime(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0) (void)fcntl(fd, F_SETFL, flags | O_NOATIME);
+}
+
 int csys_fallocate(int fd, int mode, off_t offset, off_t length) {
     return fallocate(fd, mode, offset, length);
 }

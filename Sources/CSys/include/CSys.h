@@ -18,6 +18,8 @@ static inline void csys_prefetch(const void *address) { __builtin_prefetch(addre
 
 int csys_o_direct(void);
 int csys_o_tmpfile(void);
+/// Reads of `fd` do not change the access time from now on, if the caller may ask for that. C: O_NOATIME.
+void csys_no_atime(int fd);
 int csys_fallocate(int fd, int mode, off_t offset, off_t length);
 /// Starts the write-back of dirty pages of a range, and does not wait for it. C: sync_file_range.
 int csys_write_back(int fd, off_t offset, off_t length);
