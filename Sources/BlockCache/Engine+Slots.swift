@@ -113,12 +113,6 @@ extension Engine {
         waitingForSlot.append(op)
     }
 
-    /// Most slots looked at in one event, which runs under the lock; the next event goes on from
-    /// there, and time passing is one.
-    private static var clockStepsMax: Int { 4096 }
-    /// The same where protected blocks may have to be passed over.
-    private static var protectedStepsMax: Int { 65536 }
-
     /// CLOCK over the slots: a clean block that was used since the last round gets another one.
     /// At the end nobody wants a slot, and the last checkpoint says where the log ends: nothing may
     /// be recorded beside it.
@@ -126,7 +120,7 @@ extension Engine {
         guard state.cleanSlots > 0, waitingInReserve.isEmpty, finalStage == .running else { return }
         var left = count
         let protected = configuration.policy.protectedBlocks
-        let most = protected > 0 ? Self.protectedStepsMax : Self.clockStepsMax
+        let most = configuration.clockStepsMax * (protected > 0 ? 16 : 1)
         var steps = min(2 * geometry.slotCount, most)
         while left > 0, steps > 0, state.cleanSlots > 0 {
             steps -= 1
@@ -149,6 +143,7 @@ extension Engine {
             if block >= protected { clockMisses = 0 }
             left -= 1
         }
+        if left > 0, steps == 0 { statistics.evictionsCut += 1 }
     }
 
     /// Appends an EVICT of a whole clean block.

@@ -50,6 +50,9 @@ public struct EngineConfiguration: Sendable {
     public var listedToDelete: UInt64 = 64
     /// Blocks, or regions without cached blocks, that one event looks at for a trim or its deletes.
     public var trimStepsMax = 4096
+    /// Slots that one event looks at for an eviction; the next one goes on from there. Sixteen times as
+    /// many where protected blocks may have to be passed over.
+    public var clockStepsMax = 4096
     /// Most zero extents, if fewer than the ring has room for.
     public var extentsMax = Int.max
     public var policy = CachePolicy()

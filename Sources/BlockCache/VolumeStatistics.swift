@@ -50,6 +50,8 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var carried = 0
     public var destagedGranules = 0
     public var evictions = 0
+    /// Rounds for slots that ended before there were enough.
+    public var evictionsCut = 0
     /// Blocks moved to another slot, so that the file can become smaller.
     public var moves = 0
 

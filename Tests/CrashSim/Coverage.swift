@@ -28,7 +28,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case patched, carried, merged, announced, carriedIntent
     case settled, settledByContent, conditionsFailed, lateRequests, conflicts, tookRemote
     case trims, trimmedRanges, trimsWaiting, extentDeletes, extentsCarried, extentsCleaned
-    case writtenInExtent, evictedInExtent, crashLongTrim, crashWithExtents
+    case writtenInExtent, evictedInExtent, evictionsCut, crashLongTrim, crashWithExtents
     case grew, shrank, growthRefused, moved, cutOffByMount
     case checkpoints, continued, cleanStops, stopsWithDirty, poisoned, markedPoisoned
     // What lists of the store were good for.

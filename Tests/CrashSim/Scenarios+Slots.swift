@@ -163,6 +163,34 @@ extension Scenario {
         try world.require(!state.slots.isFree(user.hit.slot), "it is free again")
     }
 
+    /// An eviction that looks at one slot in each event has not come to its end when the mount stops:
+    /// nothing is recorded beside the last checkpoint, wherever the hand of the clock stands then.
+    func s27() throws {
+        var stops = 0
+        for steps in 0..<20 {
+            let world = try SimWorld.quiet {
+                $0.slots = 16
+                $0.volumeBlocks = 20
+                $0.engine.clockStepsMax = 1
+                $0.engine.recordDelayMs = 1000
+            }
+            for block in 0..<13 { world.readGranules(block, 0..<1) }
+            try world.finishAll()
+            world.readGranules(13, 0..<1)
+            try world.finish(.fetch)
+            try world.finish(.read)
+            try world.finish(.fill)
+            for _ in 0..<steps { world.wait(1) }
+            try world.require(world.usersRunning == 0, "the stop waits for nobody")
+            let seen = world.engine.statistics
+            if seen.evictionsCut > 0, seen.evictions == 0 { stops += 1 }
+            try world.stopCleanly(uploads: false)
+        }
+        if stops <= 5 {
+            throw Violation("scenario: the hand is not on its way when the mount stops")
+        }
+    }
+
     /// Slots and ring full, store down, then up: everything drains.
     func s25() throws {
         let world = try SimWorld.quiet { $0.engine.writeDelayMs = 0 }

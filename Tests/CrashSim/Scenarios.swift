@@ -30,6 +30,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     case lostFill = "S24"
     case everythingFull = "S25"
     case hitHoldsSlot = "S26"
+    case evictionAtStop = "S27"
     case directWriteWaitsForRoom = "R1"
     case partialReadPinsRing = "R2"
     case cleansWaitForRoom = "R3"
@@ -81,6 +82,7 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .lostFill: try s24()
         case .everythingFull: try s25()
         case .hitHoldsSlot: try s26()
+        case .evictionAtStop: try s27()
         case .directWriteWaitsForRoom: try r1()
         case .partialReadPinsRing: try r2()
         case .cleansWaitForRoom: try r3()

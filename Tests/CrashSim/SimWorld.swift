@@ -55,6 +55,8 @@ package final class SimWorld: @unchecked Sendable {
     /// How many it is to have: asked for again by the next mount.
     var slotsWanted: Int?
     var checkpointsAtMount = 0
+    /// Of the engine of this session, so far.
+    var evictionsCut = 0
     var writeCount: UInt64 = 0
     var lastBlock = 0
     /// R of the crash images recovered in this session with the store as it is: the same image
@@ -110,6 +112,7 @@ package final class SimWorld: @unchecked Sendable {
         writesWaiting = 0
         isStopping = false
         checkpointsAtMount = 0
+        evictionsCut = 0
         sealed = [engine.journal.sealed, engine.journal.sealed]
         note("session \(engine.journal.session) at LSN \(engine.journal.assigned)")
         if let slotsWanted { engine.resize(slots: slotsWanted) }
@@ -230,6 +233,8 @@ package final class SimWorld: @unchecked Sendable {
         takeWork()
         noteSize()
         engine.checkInvariants()
+        coverage.hit(.evictionsCut, engine.statistics.evictionsCut - evictionsCut)
+        evictionsCut = engine.statistics.evictionsCut
         if engine.journal.sealed > sealed[1] { sealed = [sealed[1], engine.journal.sealed] }
         let journal = (engine.journal.assigned, engine.journal.written, engine.journal.durable)
         if engine.poison == nil {

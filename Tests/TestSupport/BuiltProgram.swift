@@ -32,7 +32,8 @@ package struct BuiltProgram: Sendable {
         process.standardError = FileHandle.nullDevice
         try process.run()
         usleep(UInt32(microseconds))
-        kill(process.processIdentifier, SIGKILL)
+        // Once it has ended its number may be another's.
+        if process.isRunning { kill(process.processIdentifier, SIGKILL) }
         process.waitUntilExit()
     }
 
