@@ -33,6 +33,7 @@ extension Engine {
         switch result {
         case _ where task.upload.isOfExtent: extentDeleted(task.upload, result)
         case .success(let outcome):
+            status.failuresNamed = 0
             count(task)
             overtakenBlocks.remove(block)
             uncertain.remove(block)

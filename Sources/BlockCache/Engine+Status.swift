@@ -10,6 +10,8 @@ struct UploadStatus {
     var dueMs: UInt64?
     /// Since when the store fails, and what it said last.
     var failure: (sinceMs: UInt64, message: String)?
+    /// Blocks that were named as not uploaded since the store has taken one.
+    var failuresNamed = 0
     /// Those who wait for the store have been told so.
     var hasToldWaiters = false
 }
@@ -59,13 +61,24 @@ extension Engine {
     /// on its way.
     private var oldestDirtyMs: UInt64 {
         var oldest = dirtyQueue.first?.sinceMs ?? now
-        for item in retryQueue { oldest = min(oldest, item.sinceMs) }
+        for queue in [announcedRetries, otherRetries] {
+            oldest = min(oldest, queue.oldestMs ?? now)
+        }
         for activity in active.values {
             if let upload = activity.upload, !upload.isOfExtent {
                 oldest = min(oldest, upload.sinceMs)
             }
         }
         return oldest
+    }
+
+    /// Says why a block is not uploaded; of a store that takes none, not for each of them.
+    func nameFailure(_ block: UInt64, _ error: StoreError) {
+        guard status.failuresNamed < configuration.failuresNamedMax else { return }
+        status.failuresNamed += 1
+        let isLast = status.failuresNamed == configuration.failuresNamedMax
+        let rest = isLast ? "; further blocks are not named until the store takes one" : ""
+        log(.warning, "block \(block) not uploaded yet: \(error.message)\(rest)")
     }
 
     /// The store has answered (nil), or failed.

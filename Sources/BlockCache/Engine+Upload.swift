@@ -53,14 +53,25 @@ extension Engine {
     }
 
     private func nextDirty(urgent: Bool) -> DirtyItem? {
-        if let index = retryQueue.firstIndex(where: { $0.dueMs <= now && mayAnnounce($0.block) }) {
-            return retryQueue.remove(at: index)
-        }
+        if let retry = nextRetry() { return retry }
         guard let first = dirtyQueue.first, urgent || first.dueMs <= now + hurryMs,
             mayAnnounce(first.block)
         else { return nil }
         dirtyQueue.removeFirst()
         return first
+    }
+
+    private func nextRetry() -> DirtyItem? {
+        while let first = announcedRetries.first, first.dueMs <= now {
+            _ = announcedRetries.popFirst()
+            if mayAnnounce(first.block) { return first }
+            // Its intents are gone.
+            otherRetries.append(first)
+        }
+        guard let first = otherRetries.first, first.dueMs <= now, mayAnnounce(first.block) else {
+            return nil
+        }
+        return otherRetries.popFirst()
     }
 
     /// Whether the ring has room for the INTENT of a block besides those of the uploads begun (I9).
@@ -232,9 +243,7 @@ extension Engine {
     func retry(_ upload: Upload, _ error: StoreError) {
         statistics.storeErrors += 1
         let block = upload.block
-        if failureCounts[block, default: 0] == 0 {
-            log(.warning, "block \(block) not uploaded yet: \(error.message)")
-        }
+        if failureCounts[block, default: 0] == 0 { nameFailure(block, error) }
         let delay = retryDelay(block)
         guard isOver(upload) else { return }
         queueAgain(block, sinceMs: upload.sinceMs, dueMs: now + delay)
@@ -242,8 +251,12 @@ extension Engine {
     }
 
     func queueAgain(_ block: UInt64, sinceMs: UInt64? = nil, dueMs: UInt64) {
-        if queuedDirty.insert(block).inserted {
-            retryQueue.append(DirtyItem(block: block, sinceMs: sinceMs ?? now, dueMs: dueMs))
+        guard queuedDirty.insert(block).inserted else { return }
+        let item = DirtyItem(block: block, sinceMs: sinceMs ?? now, dueMs: dueMs)
+        if state.intents(of: block).isEmpty {
+            otherRetries.append(item)
+        } else {
+            announcedRetries.append(item)
         }
     }
 

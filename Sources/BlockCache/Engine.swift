@@ -104,7 +104,10 @@ package final class Engine {
     // MARK: Uploads (Engine+Upload)
 
     var dirtyQueue: Fifo<DirtyItem> = Fifo()
-    var retryQueue: [DirtyItem] = []
+    /// Blocks that are tried again, those with an intent apart: they need no room for another one, and
+    /// must not wait for it behind those that do.
+    var announcedRetries = DueQueue()
+    var otherRetries = DueQueue()
     var queuedDirty: Set<UInt64> = []
     var failureCounts: [UInt64: Int] = [:]
     package var uploadsRunning = 0

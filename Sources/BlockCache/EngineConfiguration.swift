@@ -50,6 +50,8 @@ public struct EngineConfiguration: Sendable {
     public var listedToDelete: UInt64 = 64
     /// Blocks, or regions without cached blocks, that one event looks at for a trim or its deletes.
     public var trimStepsMax = 4096
+    /// Failing blocks that the log names before the store has taken one.
+    public var failuresNamedMax = 10
     /// Slots that one event looks at for an eviction; the next one goes on from there. Sixteen times as
     /// many where protected blocks may have to be passed over.
     public var clockStepsMax = 4096

@@ -274,15 +274,6 @@ package final class Upload: @unchecked Sendable {
     }
 }
 
-/// A dirty block that waits for its upload.
-struct DirtyItem {
-    let block: UInt64
-    /// Since when it waits.
-    let sinceMs: UInt64
-    /// Not before this, unless it is urgent.
-    let dueMs: UInt64
-}
-
 /// Intents recorded since a flush was last asked for: they share the next one.
 struct IntentWave {
     /// Intents above this LSN belong to it.

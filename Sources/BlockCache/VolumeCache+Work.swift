@@ -253,7 +253,8 @@ extension VolumeCache {
 extension Engine {
     /// Whether time alone can bring new work.
     var hasTimedWork: Bool {
-        !dirtyQueue.isEmpty || !retryQueue.isEmpty || unsyncedSinceMs != nil
+        !dirtyQueue.isEmpty || !announcedRetries.isEmpty || !otherRetries.isEmpty
+            || unsyncedSinceMs != nil
             || journal.sealed < journal.lastRecordLSN || state.slots.hasDirtyPages
             || resizeStage.isEmptying || !uploadsAnnounced.isEmpty || isSomebodyWaiting
             || !state.zeros.isEmpty || survey.isBusy || !unresolved.isEmpty

@@ -54,6 +54,30 @@ struct StatusTests {
         #expect(world.dirty.oldestMs == 48_000)
     }
 
+    @Test("of a store that takes nothing a few blocks are named, and again when it has taken one")
+    func named() throws {
+        let world = try EngineWorld { $0.failuresNamedMax = 3 }
+        func named() -> [String] { world.lines.filter { $0.contains("not uploaded yet") } }
+        world.isStoreDown = true
+        for block in 0..<UInt64(6) { #expect(world.write(block, 1).isThere) }
+        world.pass(ms: 60_000)
+        #expect(world.dirty.blocks == 6 && named().count == 3)
+        #expect(named().last?.hasSuffix("the store is down; \(Self.rest)") == true)
+        #expect(named().count { $0.contains(Self.rest) } == 1)
+        world.isStoreDown = false
+        world.pass(ms: 60_000)
+        #expect(world.dirty.isNothing && world.objects.count == 6)
+        world.isStoreDown = true
+        for block in 0..<UInt64(2) { #expect(world.write(block, 2).isThere) }
+        world.pass(ms: 10_000)
+        #expect(named().count == 5)
+        world.isStoreDown = false
+        world.pass(ms: 60_000)
+        #expect(world.dirty.isNothing)
+    }
+
+    private static let rest = "further blocks are not named until the store takes one"
+
     @Test("a block keeps its age while it is tried again")
     func age() throws {
         let world = try EngineWorld()
