@@ -33,6 +33,8 @@ public final class PosixFile: FileIO {
         self.directFD = directFD
         self.hasDirect = directFD != cachedFD
         self.isReadOnly = isReadOnly
+        // Nobody asks when a cache was read; the kernel need not look at it with each read.
+        csys_no_atime(cachedFD)
     }
 
     deinit {
@@ -116,8 +118,6 @@ public final class PosixFile: FileIO {
             close(cached)
             throw FileError(.io, "\(path) is not a regular file")
         }
-        // Nobody asks when a cache was read; the kernel need not look at it with each read.
-        csys_no_atime(cached)
         let directFlags = (flags & ~(O_CREAT | O_EXCL)) | csys_o_direct()
         let direct = Glibc.open(path, directFlags)
         return PosixFile(
