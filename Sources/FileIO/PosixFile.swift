@@ -3,8 +3,8 @@ import Glibc
 
 /// A file of the operating system, opened once for cached and once for direct transfers.
 ///
-/// Both descriptors are closed when the object goes away; the lock (if taken) lives on the cached
-/// one and so lasts until the last I/O ended.
+/// Both descriptors are closed when the object goes away; the lock (if taken) is given up then, and
+/// so lasts until the last I/O ended.
 public final class PosixFile: FileIO {
     public let path: String
     public let isReadOnly: Bool
@@ -38,6 +38,10 @@ public final class PosixFile: FileIO {
     }
 
     deinit {
+        // A process that is just being started has copies of the descriptors until it runs its
+        // program, and the locks with them unless they are given up here. A daemon opens its files
+        // after the fork, so none of these locks is a child's.
+        _ = csys_ofd_lock(cachedFD, Int16(F_UNLCK), 0, 0)
         if directFD != cachedFD { close(directFD) }
         close(cachedFD)
     }

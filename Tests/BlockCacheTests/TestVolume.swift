@@ -56,9 +56,7 @@ final class TestVolume {
 
     func start(_ change: (inout VolumeConfiguration) -> Void = { _ in }) throws {
         let disk = try PosixFile.open(root + "/cache", readOnly: false)
-        // A process that another test is just starting holds a copy of the last descriptor until
-        // it runs its program.
-        try waitFor("the lock of the cache file") { (try? disk.lock(exclusive: true)) != nil }
+        try disk.lock(exclusive: true)
         let file = FaultyFile(disk)
         let cache = try SessionStart.open(file, identity: identity, info: Self.info)
         var configuration = VolumeConfiguration()

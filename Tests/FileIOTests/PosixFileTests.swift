@@ -129,6 +129,33 @@ struct PosixFileTests {
         #expect(kind { () throws(FileError) in try second.lock(exclusive: true) } == .locked)
     }
 
+    @Test("locks end with their owner, though a process being started has copies of descriptors")
+    func copiedDescriptors() throws {
+        let path = directory.file("f")
+        try PosixFile.create(path).reserve(8192, at: 0)
+        var owner: PosixFile? = try PosixFile.open(path, readOnly: false)
+        try owner?.lock(exclusive: true)
+        owner?.setServing(true)
+        // As a child has them between fork and exec.
+        let copies = descriptors(of: path).map { dup($0) }
+        defer { for copy in copies { close(copy) } }
+        #expect(!copies.isEmpty)
+        owner = nil
+        let next = try PosixFile.open(path, readOnly: false)
+        try next.lock(exclusive: true)
+        #expect(!next.isServedElsewhere())
+    }
+
+    private func descriptors(of path: String) -> [Int32] {
+        var wanted = stat()
+        guard stat(path, &wanted) == 0 else { return [] }
+        return (0..<1024).filter { fd in
+            var found = stat()
+            return fstat(fd, &found) == 0 && found.st_dev == wanted.st_dev
+                && found.st_ino == wanted.st_ino
+        }
+    }
+
     @Test("only regular files are opened, and opening never waits")
     func kinds() throws {
         let fifo = directory.file("fifo")
