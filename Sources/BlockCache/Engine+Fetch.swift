@@ -107,7 +107,10 @@ extension Engine {
         log(.error, "block \(task.block) cannot be read from the store: \(error.message)")
         for part in fetch.readers { finish(part, failure) }
         if let op = fetch.writer { failWrite(op, failure) }
-        if let upload = fetch.upload { retry(upload, error) }
+        if let upload = fetch.upload {
+            noteRefused(error)
+            retry(upload, error)
+        }
     }
 
     // MARK: A store that does not answer

@@ -30,10 +30,10 @@ extension Engine {
         if !(task.upload.isOfExtent && deletesTogether) { uploadsSending -= 1 }
         let block = task.block
         noteStore(result.failure)
+        if let error = result.failure { noteRefused(error) } else { noteTaken() }
         switch result {
         case _ where task.upload.isOfExtent: extentDeleted(task.upload, result)
         case .success(let outcome):
-            status.failuresNamed = 0
             count(task)
             overtakenBlocks.remove(block)
             uncertain.remove(block)
@@ -138,7 +138,9 @@ extension Engine {
     package func settled(_ task: SettleTask, _ result: Result<Settled, StoreError>) {
         noteStore(result.failure)
         switch result {
-        case .failure(let error): retry(task.upload, error)
+        case .failure(let error):
+            noteRefused(error)
+            retry(task.upload, error)
         case .success(let answer): judge(task, answer)
         }
         pump()

@@ -61,21 +61,8 @@ extension Engine {
         return first
     }
 
-    private func nextRetry() -> DirtyItem? {
-        while let first = announcedRetries.first, first.dueMs <= now {
-            _ = announcedRetries.popFirst()
-            if mayAnnounce(first.block) { return first }
-            // Its intents are gone.
-            otherRetries.append(first)
-        }
-        guard let first = otherRetries.first, first.dueMs <= now, mayAnnounce(first.block) else {
-            return nil
-        }
-        return otherRetries.popFirst()
-    }
-
     /// Whether the ring has room for the INTENT of a block besides those of the uploads begun (I9).
-    private func mayAnnounce(_ block: UInt64) -> Bool {
+    func mayAnnounce(_ block: UInt64) -> Bool {
         !state.intents(of: block).isEmpty
             || (state.intentBlocks + uploadsRunning + 1) * CacheState.intentsPerBlock
                 <= geometry.ring.intentsMax
@@ -91,6 +78,7 @@ extension Engine {
         let upload = Upload(block: block, sinceMs: item.sinceMs)
         activity.upload = upload
         uploadsRunning += 1
+        noteAsked()
         if needsSettling(slot, block) { settle(upload) } else { snapshot(upload, fetched: nil) }
     }
 
@@ -239,41 +227,12 @@ extension Engine {
         dropIfIdle(upload.block)
     }
 
-    /// Tries again later, longer each time, without holding others up.
-    func retry(_ upload: Upload, _ error: StoreError) {
-        statistics.storeErrors += 1
-        let block = upload.block
-        if failureCounts[block, default: 0] == 0 { nameFailure(block, error) }
-        let delay = retryDelay(block)
-        guard isOver(upload) else { return }
-        queueAgain(block, sinceMs: upload.sinceMs, dueMs: now + delay)
-        dropIfIdle(block)
-    }
-
-    func queueAgain(_ block: UInt64, sinceMs: UInt64? = nil, dueMs: UInt64) {
-        guard queuedDirty.insert(block).inserted else { return }
-        let item = DirtyItem(block: block, sinceMs: sinceMs ?? now, dueMs: dueMs)
-        if state.intents(of: block).isEmpty {
-            otherRetries.append(item)
-        } else {
-            announcedRetries.append(item)
-        }
-    }
-
     /// Takes an upload from its block; false when that has been done before.
     func isOver(_ upload: Upload) -> Bool {
         guard let activity = active[upload.block], activity.upload === upload else { return false }
         activity.upload = nil
         uploadsRunning -= 1
         return true
-    }
-
-    /// Counts a failure of the store with a block; how long to wait before the next try.
-    func retryDelay(_ block: UInt64) -> UInt64 {
-        let failures = failureCounts[block, default: 0]
-        failureCounts[block] = failures + 1
-        return min(
-            configuration.retryDelayMs << UInt64(min(failures, 8)), configuration.retryDelayMaxMs)
     }
 
     /// A write that needed the store has failed with it.

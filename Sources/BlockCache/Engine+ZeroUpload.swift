@@ -80,7 +80,7 @@ extension Engine {
     }
 
     private func nextZero(_ run: ZeroRun) -> UInt64? {
-        if let at = run.retries.firstIndex(where: { $0.dueMs <= now }) {
+        if mayTryAgain, let at = run.retries.firstIndex(where: { $0.dueMs <= now }) {
             return run.retries.remove(at: at).block
         }
         return run.todo.popLast()
@@ -98,6 +98,7 @@ extension Engine {
         activity.upload = upload
         if !deletesTogether { uploadsSending += 1 }
         run.running += 1
+        noteAsked()
         work.append(
             .upload(
                 UploadTask(

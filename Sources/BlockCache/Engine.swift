@@ -110,6 +110,7 @@ package final class Engine {
     var otherRetries = DueQueue()
     var queuedDirty: Set<UInt64> = []
     var failureCounts: [UInt64: Int] = [:]
+    var refusal = StoreRefusal()
     package var uploadsRunning = 0
     var uploadsSending = 0
     /// Intent recorded, not yet durable; in the order of their intents.

@@ -10,6 +10,8 @@ public struct EngineConfiguration: Sendable {
     public var checkpointIntervalMs: UInt64 = 60_000
     public var retryDelayMs: UInt64 = 1000
     public var retryDelayMaxMs: UInt64 = 30_000
+    /// After so many failures in a row the store is taken to refuse everything.
+    public var refusalsMax = 64
     public var dirtyPagesMax = 2048
     /// Blocks destaged at a time.
     public var destagesMax = 4

@@ -39,6 +39,8 @@ public struct VolumeStatistics: Sendable, Equatable {
     public var zeroBlocksRead = 0
     public var zeroBlocksWritten = 0
     public var storeErrors = 0
+    /// Uploads and deletions begun while the store refused everything.
+    public var storeProbes = 0
     /// Puts given up because newer data came.
     public var storeCanceled = 0
 

@@ -17,6 +17,10 @@ final class EngineWorld {
     private static let roundsMax = 10_000
     /// Uploads fail.
     var isStoreDown = false
+    /// Uploads of these blocks fail.
+    var refused: Set<UInt64> = []
+    /// Requests for uploads that the store has seen.
+    private(set) var requests = 0
     /// Uploads wait for `answerUploads`.
     var holdsUploads = false
     private var held: [UploadTask] = []
@@ -56,6 +60,13 @@ final class EngineWorld {
                 block: block, granules: granules, buffer: buffer,
                 userRange: 0..<granules.count * geometry.granuleSize,
                 request: WriteRequest(parts: 1) { answer.set($0) }, geometry, engine.seeds))
+        run()
+        return answer
+    }
+
+    func trim(_ blocks: Range<UInt64>) -> Answer {
+        let answer = Answer()
+        engine.trim(Trim(blocks: blocks, request: WriteRequest(parts: 1) { answer.set($0) }))
         run()
         return answer
     }
@@ -205,6 +216,7 @@ final class EngineWorld {
         case .upload(let task):
             if holdsUploads { held.append(task) } else { upload(task) }
         case .settle(let task):
+            requests += 1
             if isStoreDown { return engine.settled(task, .failure(Self.failure)) }
             let found = objects[task.block].map { bytes in
                 bytes.withUnsafeBytes { Settled(version: version(task.block), content: $0) }
@@ -222,7 +234,10 @@ final class EngineWorld {
     private static let failure = StoreError(.temporary, "the store is down")
 
     private func upload(_ task: UploadTask) {
-        if isStoreDown { return engine.uploaded(task, .failure(Self.failure)) }
+        requests += 1
+        if isStoreDown || refused.contains(task.block) {
+            return engine.uploaded(task, .failure(Self.failure))
+        }
         objects[task.block] = task.isZero ? nil : Array(task.buffer.bytes)
         engine.uploaded(task, .success(StoreOutcome(version(task.block))))
     }

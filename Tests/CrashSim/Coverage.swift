@@ -22,8 +22,8 @@ package enum Mark: Int, CaseIterable, Sendable {
     // What the histories did.
     case wroteBlocks, wroteGranules, wroteBytes, wroteAcross, wroteZeros, reads, fsyncs
     case hits, hitsOutlived
-    case storeGets, storePartGets, readAhead, storePuts, storeDeletes, storeFailures, lostReplies,
-        verifications
+    case storeGets, storePartGets, readAhead, storePuts, storeDeletes, storeFailures, storeProbes,
+        lostReplies, verifications
     case overtaken, overtakenStored
     case patched, carried, merged, announced, carriedIntent
     case settled, settledByContent, conditionsFailed, lateRequests, conflicts, tookRemote

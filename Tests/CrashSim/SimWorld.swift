@@ -57,6 +57,7 @@ package final class SimWorld: @unchecked Sendable {
     var checkpointsAtMount = 0
     /// Of the engine of this session, so far.
     var evictionsCut = 0
+    var storeProbes = 0
     var writeCount: UInt64 = 0
     var lastBlock = 0
     /// R of the crash images recovered in this session with the store as it is: the same image
@@ -113,6 +114,7 @@ package final class SimWorld: @unchecked Sendable {
         isStopping = false
         checkpointsAtMount = 0
         evictionsCut = 0
+        storeProbes = 0
         sealed = [engine.journal.sealed, engine.journal.sealed]
         note("session \(engine.journal.session) at LSN \(engine.journal.assigned)")
         if let slotsWanted { engine.resize(slots: slotsWanted) }
@@ -235,6 +237,8 @@ package final class SimWorld: @unchecked Sendable {
         engine.checkInvariants()
         coverage.hit(.evictionsCut, engine.statistics.evictionsCut - evictionsCut)
         evictionsCut = engine.statistics.evictionsCut
+        coverage.hit(.storeProbes, engine.statistics.storeProbes - storeProbes)
+        storeProbes = engine.statistics.storeProbes
         if engine.journal.sealed > sealed[1] { sealed = [sealed[1], engine.journal.sealed] }
         let journal = (engine.journal.assigned, engine.journal.written, engine.journal.durable)
         if engine.poison == nil {

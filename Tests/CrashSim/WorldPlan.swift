@@ -64,6 +64,7 @@ package struct WorldPlan {
         hasContentTags = random.chance(40)
         engine.retryDelayMs = 20
         engine.retryDelayMaxMs = 500
+        engine.refusalsMax = 2 * engine.uploadsMax
         trimPercent = random.pick([0, 10, 30, 50])
         resizePermille = random.pick([0, 0, 60, 120])
         if resizePermille > 0, random.chance(70) {
