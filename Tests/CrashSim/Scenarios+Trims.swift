@@ -62,6 +62,38 @@ extension Scenario {
         try world.stopCleanly()
     }
 
+    /// A trimmed block is written while the store deletes it: what is written is sent when that has
+    /// been answered, and not beside it, or the deletion might be the later one.
+    func s28() throws {
+        let world = try SimWorld.quiet()
+        func uploads(_ block: UInt64) -> Int {
+            world.pending.count {
+                if case .upload(let task) = $0.kind { return task.block == block }
+                return false
+            }
+        }
+        world.trimBlocks(3..<9)
+        try world.finishAll()
+        world.wait(1 << 51)
+        try world.finishAll(except: [.upload])
+        try world.require(uploads(5) == 1, "the block is being deleted")
+        world.writeBlock(5)
+        try world.finishAllChecked(except: [.upload])
+        // Due, with an intent that is durable.
+        world.wait(1 << 51)
+        world.wait(1000)
+        world.startSync()
+        world.settle()
+        try world.finishAllChecked(except: [.upload])
+        try world.require(uploads(5) == 1, "nothing is sent beside the deletion")
+        try world.finishAllChecked()
+        world.wait(1 << 52)
+        try world.drain("the write is sent") { world.engine.state.dirtySlots > 0 }
+        try world.require(world.store.version(5) != .absent, "it is what is in the store")
+        try world.checkAll()
+        try world.stopCleanly()
+    }
+
     /// Blocks of a zero extent are written, uploaded and evicted while the extent's deletions are
     /// under way: what they have become is in the store, and the extent says nothing of them any more.
     /// Then one is trimmed again: the deletions under way are older than that.

@@ -31,6 +31,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     case everythingFull = "S25"
     case hitHoldsSlot = "S26"
     case evictionAtStop = "S27"
+    case writeBesideDeletion = "S28"
     case directWriteWaitsForRoom = "R1"
     case partialReadPinsRing = "R2"
     case cleansWaitForRoom = "R3"
@@ -83,6 +84,7 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .everythingFull: try s25()
         case .hitHoldsSlot: try s26()
         case .evictionAtStop: try s27()
+        case .writeBesideDeletion: try s28()
         case .directWriteWaitsForRoom: try r1()
         case .partialReadPinsRing: try r2()
         case .cleansWaitForRoom: try r3()
