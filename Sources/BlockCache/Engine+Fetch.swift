@@ -94,7 +94,11 @@ extension Engine {
     }
 
     private func fetchFailed(_ task: FetchTask, _ fetch: Fetch, _ error: StoreError) {
-        statistics.storeErrors += 1
+        if let upload = fetch.upload {
+            noteRefused(upload, error)
+        } else {
+            statistics.storeErrors += 1
+        }
         if task.kind == .head, error.kind == .temporary, configuration.servesUnverified {
             storeFails(error)
             for part in fetch.readers { resolve(part, fetched: nil) }
@@ -107,10 +111,7 @@ extension Engine {
         log(.error, "block \(task.block) cannot be read from the store: \(error.message)")
         for part in fetch.readers { finish(part, failure) }
         if let op = fetch.writer { failWrite(op, failure) }
-        if let upload = fetch.upload {
-            noteRefused(error)
-            retry(upload, error)
-        }
+        if let upload = fetch.upload { retry(upload, error) }
     }
 
     // MARK: A store that does not answer

@@ -6,58 +6,82 @@ import CacheFile
 
 /// Whether the store takes blocks at all (a circuit breaker):
 ///
-///     taking --`refusalsMax` failures in a row--> refusing --one success--> taking
+///     taking --`failuresMax` failures in a row--> refusing --one success--> taking
 ///
-/// Of a store that refuses, what has failed is tried again one block after the other, with pauses:
-/// every block of a large cache asking for itself would be thousands of requests a second, for nothing.
-/// Blocks that were never tried do not wait: the store may refuse others only, and their success ends
-/// the refusal as well.
+/// A store that refuses is asked with one block after the other, with pauses: every block of a large
+/// cache asking for itself would be thousands of requests a second, for nothing. Blocks that have failed
+/// take turns with those that were never tried, so that a store which refuses only some of them does not
+/// hold up the others. Uploads and deletions have one of these each: who may not write, or has no space
+/// left, may still be allowed to delete.
 struct StoreRefusal {
-    /// Requests for uploads and deletions that have failed since one has succeeded.
-    var failures = 0
-    /// Before this a refusing store is not asked again.
-    var pauseUntilMs: UInt64 = 0
+    /// Failures in a row after which the store is taken to refuse everything.
+    let failuresMax: Int
+    let pauseMs: UInt64
+    private var failures = 0
+    private var pauseUntilMs: UInt64 = 0
+    /// Of a store that refuses: one that was never tried is next, if there is any.
+    private(set) var isTurnOfNew = false
+
+    /// A few may be under way: each of them may take long, while the store comes back meanwhile.
+    private static let probesMax = 4
+
+    init(_ configuration: EngineConfiguration) {
+        failuresMax = configuration.refusalsMax
+        pauseMs = configuration.retryDelayMs
+    }
+
+    var isRefusing: Bool { failures >= failuresMax }
+
+    /// Whether a request may be begun.
+    /// - Parameter running: those under way.
+    func mayAsk(_ now: UInt64, running: Int) -> Bool {
+        !isRefusing || now >= pauseUntilMs && running < Self.probesMax
+    }
+
+    /// A request has been begun.
+    mutating func asked(_ now: UInt64) {
+        guard isRefusing else { return }
+        pauseUntilMs = now + pauseMs
+        isTurnOfNew.toggle()
+    }
+
+    mutating func failed() { failures += 1 }
+
+    mutating func taken() {
+        failures = 0
+        isTurnOfNew = false
+    }
 }
 
 extension Engine {
     // MARK: The store as a whole
 
-    var isRefusing: Bool { refusal.failures >= configuration.refusalsMax }
-
-    /// A few may be under way: each of them may take long, while the store comes back meanwhile.
-    private static var probesMax: Int { 4 }
-
-    /// Whether what has failed may be tried again now.
-    var mayTryAgain: Bool {
-        guard isRefusing else { return true }
-        return now >= refusal.pauseUntilMs
-            && uploadsRunning + (zeroRun?.running ?? 0) < Self.probesMax
-    }
-
-    /// An upload or a deletion has been begun: of a refusing store that is the next question.
-    func noteAsked() {
-        guard isRefusing else { return }
-        statistics.storeProbes += 1
-        refusal.pauseUntilMs = now + configuration.retryDelayMs
+    /// An upload or a deletion has been begun.
+    func noteAsked(_ upload: Upload) {
+        let isProbe = upload.isOfExtent ? refusedDeletions.isRefusing : refusedUploads.isRefusing
+        if isProbe { statistics.storeProbes += 1 }
+        if upload.isOfExtent { refusedDeletions.asked(now) } else { refusedUploads.asked(now) }
     }
 
     /// The store has stored or deleted a block.
-    func noteTaken() {
-        refusal.failures = 0
+    func noteTaken(_ upload: Upload) {
+        if upload.isOfExtent { return refusedDeletions.taken() }
+        refusedUploads.taken()
         status.failuresNamed = 0
     }
 
     /// The store has failed with what was asked for an upload or a deletion.
-    func noteRefused(_ error: StoreError) {
-        guard error.kind != .conflict, error.kind != .overtaken else { return }
-        refusal.failures += 1
+    func noteRefused(_ upload: Upload, _ error: StoreError) {
+        guard error.kind != .overtaken else { return }
+        statistics.storeErrors += 1
+        guard error.kind != .conflict else { return }
+        if upload.isOfExtent { refusedDeletions.failed() } else { refusedUploads.failed() }
     }
 
     // MARK: Blocks
 
-    /// The block to be tried again next; nil: none is due, or may be tried now.
+    /// The block to be tried again next; nil: none is due.
     func nextRetry() -> DirtyItem? {
-        guard mayTryAgain else { return nil }
         while let first = announcedRetries.first, first.dueMs <= now {
             _ = announcedRetries.popFirst()
             if mayAnnounce(first.block) { return first }
@@ -72,7 +96,6 @@ extension Engine {
 
     /// Tries again later, longer each time, without holding others up.
     func retry(_ upload: Upload, _ error: StoreError) {
-        statistics.storeErrors += 1
         let block = upload.block
         if failureCounts[block, default: 0] == 0 { nameFailure(block, error) }
         let delay = retryDelay(block)

@@ -30,7 +30,11 @@ extension Engine {
         if !(task.upload.isOfExtent && deletesTogether) { uploadsSending -= 1 }
         let block = task.block
         noteStore(result.failure)
-        if let error = result.failure { noteRefused(error) } else { noteTaken() }
+        if let error = result.failure {
+            noteRefused(task.upload, error)
+        } else {
+            noteTaken(task.upload)
+        }
         switch result {
         case _ where task.upload.isOfExtent: extentDeleted(task.upload, result)
         case .success(let outcome):
@@ -43,7 +47,6 @@ extension Engine {
             uncertain.insert(block)
             if error.kind == .conflict, failureCounts[block] == nil {
                 // It is looked into at once; from the second time on after a pause.
-                statistics.storeErrors += 1
                 failureCounts[block] = 0
                 settle(task.upload)
             } else if error.kind == .overtaken {
@@ -139,7 +142,7 @@ extension Engine {
         noteStore(result.failure)
         switch result {
         case .failure(let error):
-            noteRefused(error)
+            noteRefused(task.upload, error)
             retry(task.upload, error)
         case .success(let answer): judge(task, answer)
         }

@@ -53,7 +53,13 @@ extension Engine {
     }
 
     private func nextDirty(urgent: Bool) -> DirtyItem? {
-        if let retry = nextRetry() { return retry }
+        guard refusedUploads.mayAsk(now, running: uploadsRunning) else { return nil }
+        if refusedUploads.isTurnOfNew, let new = nextNew(urgent: urgent) { return new }
+        return nextRetry() ?? nextNew(urgent: urgent)
+    }
+
+    /// The block that is dirty for the longest time and was never tried.
+    private func nextNew(urgent: Bool) -> DirtyItem? {
         guard let first = dirtyQueue.first, urgent || first.dueMs <= now + hurryMs,
             mayAnnounce(first.block)
         else { return nil }
@@ -78,7 +84,7 @@ extension Engine {
         let upload = Upload(block: block, sinceMs: item.sinceMs)
         activity.upload = upload
         uploadsRunning += 1
-        noteAsked()
+        noteAsked(upload)
         if needsSettling(slot, block) { settle(upload) } else { snapshot(upload, fetched: nil) }
     }
 

@@ -80,7 +80,9 @@ extension Engine {
     }
 
     private func nextZero(_ run: ZeroRun) -> UInt64? {
-        if mayTryAgain, let at = run.retries.firstIndex(where: { $0.dueMs <= now }) {
+        guard refusedDeletions.mayAsk(now, running: run.running) else { return nil }
+        if refusedDeletions.isTurnOfNew, let new = run.todo.popLast() { return new }
+        if let at = run.retries.firstIndex(where: { $0.dueMs <= now }) {
             return run.retries.remove(at: at).block
         }
         return run.todo.popLast()
@@ -98,7 +100,7 @@ extension Engine {
         activity.upload = upload
         if !deletesTogether { uploadsSending += 1 }
         run.running += 1
-        noteAsked()
+        noteAsked(upload)
         work.append(
             .upload(
                 UploadTask(
@@ -120,7 +122,6 @@ extension Engine {
             statistics.zeroBlocksWritten += 1
             if state.slot(of: block) == nil, state.zeros.contains(block) { absent.insert(block) }
         case .failure(let error):
-            statistics.storeErrors += 1
             if !run.hasFailed {
                 log(.warning, "trimmed block \(block) not deleted yet: \(error.message)")
             }

@@ -110,7 +110,8 @@ package final class Engine {
     var otherRetries = DueQueue()
     var queuedDirty: Set<UInt64> = []
     var failureCounts: [UInt64: Int] = [:]
-    var refusal = StoreRefusal()
+    var refusedUploads: StoreRefusal
+    var refusedDeletions: StoreRefusal
     package var uploadsRunning = 0
     var uploadsSending = 0
     /// Intent recorded, not yet durable; in the order of their intents.
@@ -171,6 +172,8 @@ package final class Engine {
         isVolatile = cache.isVolatile
         journal = cache.makeJournal()
         diskTail = journal.tail
+        refusedUploads = StoreRefusal(configuration)
+        refusedDeletions = StoreRefusal(configuration)
         slotsWanted = cache.geometry.slotCount
         streams = ReadAheadStreams(
             volumeBlocks: cache.geometry.volumeBlocks, windowMax: configuration.readAheadMax,

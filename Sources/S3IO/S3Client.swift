@@ -2,6 +2,7 @@ import BlockStore
 import CCurl
 import FileIO
 import Logging
+import Synchronization
 
 /// Sends requests: signs, retries, explains. Calls may come from any thread and block.
 public final class S3Client: Sendable {
@@ -24,7 +25,11 @@ public final class S3Client: Sendable {
     private let uploads: RateLimit?
     private let downloads: RateLimit?
     private let cancelFlag = CancelFlag()
+    /// Failed attempts since a request has succeeded.
+    private let failures = Atomic<Int>(0)
 
+    /// Failed attempts that the log tells of: an outage of a night would be a line for every second.
+    private static let failuresTold = 10
     private static let shortAttempts = 3
     private static let pollNs: UInt64 = 50_000_000
     /// How many times longer the first pause is when a server asks for less.
@@ -71,6 +76,7 @@ public final class S3Client: Sendable {
             let timeoutMs = patience == .short ? left : limitMs
             do throws(S3Error) {
                 var response = try explained(call, timeoutMs: timeoutMs)
+                if failures.load(ordering: .relaxed) != 0 { failures.store(0, ordering: .relaxed) }
                 response.hadUnansweredTry = isUnanswered
                 return response
             } catch {
@@ -89,13 +95,21 @@ public final class S3Client: Sendable {
                     if !mayRetry { throw gaveUp(error, call, attempt) }
                     logger.debug("\(error.message)")
                 } else {
-                    logger.info("\(error.message)")
+                    tell(error)
                 }
                 attempt += 1
                 logger.debug("retrying query (attempt #\(attempt)): \(call.description)")
                 try wait(until: time.nowNs() + UInt64(pause) * 1_000_000, call)
             }
         }
+    }
+
+    private func tell(_ error: S3Error) {
+        let count = failures.add(1, ordering: .relaxed).newValue
+        if count > Self.failuresTold { return logger.debug("\(error.message)") }
+        let isLast = count == Self.failuresTold
+        let rest = isLast ? "; further failures are not told until a request succeeds" : ""
+        logger.info("\(error.message)\(rest)")
     }
 
     /// How many milliseconds the server should at least get.

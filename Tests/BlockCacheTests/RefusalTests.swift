@@ -30,6 +30,7 @@ struct RefusalTests {
         world.pass(ms: 60_000)
         #expect((55...61).contains(world.requests - begun), "\(world.requests - begun)")
         #expect(world.dirty.blocks == Int(Self.blocks))
+        #expect(world.engine.statistics.storeErrors == world.requests)
         world.isStoreDown = false
         world.pass(ms: 2500)
         #expect(world.dirty.isNothing && world.objects.count == Int(Self.blocks))
@@ -49,7 +50,7 @@ struct RefusalTests {
         #expect(world.dirty.blocks == Int(Self.few) - 1)
     }
 
-    @Test("blocks that were never tried do not wait for those that are refused")
+    @Test("blocks that were never tried take turns with those that are refused")
     func others() throws {
         let world = try world()
         world.refused = Set(0..<Self.few)
@@ -57,7 +58,7 @@ struct RefusalTests {
         world.pass(ms: 10_000)
         for block in Self.few..<Self.few + 4 {
             #expect(world.write(block, 2).isThere)
-            world.pass(ms: 500)
+            world.pass(ms: 3000)
             #expect(world.objects[block]?.first == 2)
         }
         #expect(world.dirty.blocks == Int(Self.few))
@@ -74,9 +75,22 @@ struct RefusalTests {
         world.pass(ms: 60_000)
         #expect((55...61).contains(world.requests - begun), "\(world.requests - begun)")
         #expect(world.engine.state.zeros.blockCount == Self.blocks)
+        #expect(world.engine.statistics.storeErrors == world.requests)
         world.isStoreDown = false
         world.pass(ms: 2500)
         #expect(world.engine.state.zeros.isEmpty && world.dirty.isNothing)
+    }
+
+    @Test("a store that only deletes is given what is to be deleted")
+    func deletesOnly() throws {
+        let world = try world()
+        world.refused = Set(0..<Self.few)
+        for block in 0..<Self.few { #expect(world.write(block, 1).isThere) }
+        world.pass(ms: 10_000)
+        #expect(world.trim(8..<32).isThere)
+        world.pass(ms: 1000)
+        #expect(world.engine.state.zeros.isEmpty)
+        #expect(world.dirty.blocks == Int(Self.few))
     }
 
     @Test("what takes long does not keep others from asking whether the store is back")

@@ -1,4 +1,5 @@
 import BlockStore
+import FileIO
 import Foundation
 import Logging
 import S3IO
@@ -100,6 +101,27 @@ import Testing
         let error = try never.getError()
         #expect(error.kind == .temporary && error.message.contains("has no ETag"))
     }
+
+    @Test("of an outage the log tells ten failures, and again when a request has succeeded")
+    func told() throws {
+        let log = RecordedLog()
+        let isDown = Locked(true)
+        let setup = try Setup(pauseMs: 1, sumMs: 40, logger: log.logger) { _, _ in
+            isDown.withLock { $0 } ? .status(500) : Self.block()
+        }
+        for _ in 0..<5 { _ = try setup.getError() }
+        #expect(setup.stub.requests.count > 20)
+        #expect(log.lines(.info).count == 10)
+        #expect(log.lines(.info).count { $0.hasSuffix(Self.rest) } == 1)
+        #expect(log.lines(.info).last?.hasSuffix(Self.rest) == true)
+        isDown.withLock { $0 = false }
+        #expect(try setup.get() == .tag("t"))
+        isDown.withLock { $0 = true }
+        _ = try setup.getError()
+        #expect(log.lines(.info).count > 10)
+    }
+
+    private static let rest = "; further failures are not told until a request succeeds"
 
     @Test("it is given up when the pauses are used up")
     func givingUp() throws {

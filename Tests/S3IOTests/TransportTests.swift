@@ -391,8 +391,11 @@ import Testing
 
 /// Keeps what is logged.
 final class RecordedLog: Sendable {
-    private let kept = Locked<[String]>([])
-    var lines: [String] { kept.withLock { $0 } }
+    private let kept = Locked<[(level: Logger.Level, text: String)]>([])
+    var lines: [String] { kept.withLock { $0.map(\.text) } }
+    func lines(_ level: Logger.Level) -> [String] {
+        kept.withLock { $0.filter { $0.level == level }.map(\.text) }
+    }
 
     struct Handler: LogHandler {
         let log: RecordedLog
@@ -404,7 +407,7 @@ final class RecordedLog: Sendable {
         }
 
         func log(event: LogEvent) {
-            log.kept.withLock { $0.append("\(event.message)") }
+            log.kept.withLock { $0.append((event.level, "\(event.message)")) }
         }
     }
 
