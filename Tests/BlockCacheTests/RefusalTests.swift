@@ -20,12 +20,17 @@ struct RefusalTests {
         }
     }
 
+    /// Writes blocks, and waits until the store has refused them often enough.
+    private func dirty(_ world: EngineWorld, _ count: UInt64) {
+        for block in 0..<count { #expect(world.write(block, 1).isThere) }
+        world.pass(ms: 10_000)
+    }
+
     @Test("a store that takes nothing is asked once a second, whatever there is to upload")
     func down() throws {
         let world = try world()
         world.isStoreDown = true
-        for block in 0..<Self.blocks { #expect(world.write(block, 1).isThere) }
-        world.pass(ms: 10_000)
+        dirty(world, Self.blocks)
         let begun = world.requests
         world.pass(ms: 60_000)
         #expect((55...61).contains(world.requests - begun), "\(world.requests - begun)")
@@ -41,8 +46,7 @@ struct RefusalTests {
     func turns() throws {
         let world = try world()
         world.refused = Set(0..<Self.few)
-        for block in 0..<Self.few { #expect(world.write(block, 1).isThere) }
-        world.pass(ms: 10_000)
+        dirty(world, Self.few)
         // The last of all that are refused is taken, and nothing else.
         world.refused.remove(Self.few - 1)
         world.pass(ms: 30_000)
@@ -54,8 +58,7 @@ struct RefusalTests {
     func others() throws {
         let world = try world()
         world.refused = Set(0..<Self.few)
-        for block in 0..<Self.few { #expect(world.write(block, 1).isThere) }
-        world.pass(ms: 10_000)
+        dirty(world, Self.few)
         for block in Self.few..<Self.few + 4 {
             #expect(world.write(block, 2).isThere)
             world.pass(ms: 3000)
@@ -85,8 +88,7 @@ struct RefusalTests {
     func deletesOnly() throws {
         let world = try world()
         world.refused = Set(0..<Self.few)
-        for block in 0..<Self.few { #expect(world.write(block, 1).isThere) }
-        world.pass(ms: 10_000)
+        dirty(world, Self.few)
         #expect(world.trim(8..<32).isThere)
         world.pass(ms: 1000)
         #expect(world.engine.state.zeros.isEmpty)
@@ -97,8 +99,7 @@ struct RefusalTests {
     func slow() throws {
         let world = try world()
         world.isStoreDown = true
-        for block in 0..<Self.blocks { #expect(world.write(block, 1).isThere) }
-        world.pass(ms: 10_000)
+        dirty(world, Self.blocks)
         world.holdsUploads = true
         world.isStoreDown = false
         world.pass(ms: 20_000)
